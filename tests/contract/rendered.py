@@ -11,6 +11,7 @@ import yaml
 from scripts.helm_charts import HELM, scenarios
 
 CASES = [path.name for path in scenarios()]
+KINDS_OF_PODS = ("Deployment", "Job", "CronJob", "Pod")
 
 
 @cache
@@ -24,13 +25,20 @@ def objects(case: str, *kinds: str) -> list[dict[str, Any]]:
     return [thing for thing in found if not kinds or thing["kind"] in kinds]
 
 
+def pod(thing: Mapping[str, Any]) -> dict[str, Any]:
+    """The pod that an object is or makes, with its metadata."""
+    if thing["kind"] == "Pod":
+        return dict(thing)
+    spec: dict[str, Any] = thing["spec"]["jobTemplate"]["spec"] if thing["kind"] == "CronJob" else thing["spec"]
+    return dict(spec["template"])
+
+
 def pod_spec(thing: Mapping[str, Any]) -> dict[str, Any]:
-    spec: dict[str, Any] = thing["spec"] if thing["kind"] == "Pod" else thing["spec"]["template"]["spec"]
-    return spec
+    return dict(pod(thing)["spec"])
 
 
 def pods(case: str) -> list[tuple[str, dict[str, Any]]]:
-    return [(thing["metadata"]["name"], pod_spec(thing)) for thing in objects(case, "Deployment", "Job", "Pod")]
+    return [(thing["metadata"]["name"], pod_spec(thing)) for thing in objects(case, *KINDS_OF_PODS)]
 
 
 def variables(case: str) -> Iterator[tuple[str, dict[str, Any]]]:

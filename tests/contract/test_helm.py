@@ -13,7 +13,7 @@ from orchestrator.pools.model import Pool
 from orchestrator.pools.template import render
 
 from scripts.helm_charts import CHART, HELM, SERVICES, scenarios
-from tests.contract.rendered import CASES, objects, pod_spec, pods, setting
+from tests.contract.rendered import CASES, KINDS_OF_PODS, objects, pod, pod_spec, pods, setting
 
 ROOT = HELM.parent
 
@@ -80,9 +80,23 @@ def test_every_pod_is_denied_what_no_policy_allows_it(case: str) -> None:
     deny = next(p["spec"] for p in policies if p["metadata"]["name"] == "argosy-default-deny")
     assert {"ingress", "egress"}.isdisjoint(deny)
     assert deny["policyTypes"] == ["Ingress", "Egress"]
-    for thing in objects(case, "Deployment", "Job", "Pod"):
-        own = thing["metadata"] if thing["kind"] == "Pod" else thing["spec"]["template"]["metadata"]
-        assert deny["podSelector"]["matchLabels"].items() <= own["labels"].items(), thing["metadata"]["name"]
+    for thing in objects(case, *KINDS_OF_PODS):
+        labels = pod(thing)["metadata"]["labels"]
+        assert deny["podSelector"]["matchLabels"].items() <= labels.items(), thing["metadata"]["name"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_owner_creates_the_indexes_of_large_stores_every_night(case: str) -> None:
+    (cron_job,) = objects(case, "CronJob")
+    (container,) = pod_spec(cron_job)["containers"]
+
+    assert container["args"] == ["indexes", "--create"]
+    assert "RETRIEVAL_POSTGRES__OWNER_DSN" in {entry["name"] for entry in container["env"]}
+    # A second run beside a long one would do nothing.
+    assert cron_job["spec"]["concurrencyPolicy"] == "Forbid"
+    policies = [p["spec"] for p in objects(case, "NetworkPolicy") if p["metadata"]["name"] == "argosy-hooks"]
+    reached = [value for policy in policies for e in policy["podSelector"]["matchExpressions"] for value in e["values"]]
+    assert case == "dev" or pod(cron_job)["metadata"]["labels"]["argosy.dev/hook"] in reached
 
 
 @pytest.mark.parametrize("case", ["production", "premium-pool", "hpa", "external-secret"])

@@ -54,7 +54,7 @@ def test_every_setting_that_a_chart_writes_is_in_the_reference(case: str) -> Non
 def test_every_service_accepts_the_settings_of_its_pods(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(PREFIXES)]:
         monkeypatch.delenv(name)
-    for thing in objects(case, "Deployment", "Job"):
+    for thing in objects(case, "Deployment", "Job", "CronJob"):
         module = next(n for n in SERVICES if thing["metadata"]["labels"]["app.kubernetes.io/name"] == n).replace(
             "-", "_"
         )
@@ -84,10 +84,11 @@ def test_secret_settings_come_from_the_secret_and_no_object_contains_one(case: s
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_only_migrations_have_the_address_of_a_schemas_owner(case: str) -> None:
+def test_only_migrations_and_the_creation_of_indexes_have_the_address_of_a_schemas_owner(case: str) -> None:
     owners = {workload for workload, entry in variables(case) if entry["name"].endswith("OWNER_DSN")}
 
-    assert owners == {f"argosy-{name}-migrate" for name in SERVICES if name != "inference-worker"}
+    migrations = {f"argosy-{name}-migrate" for name in SERVICES if name != "inference-worker"}
+    assert owners == migrations | {"argosy-retrieval-indexes"}
 
 
 def test_a_large_number_is_written_with_all_its_digits() -> None:

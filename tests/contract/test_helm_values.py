@@ -38,6 +38,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no brokers": ({"global": {"kafka": {"bootstrap": ""}}}, r"global\.kafka\.bootstrap"),
     "no object store": ({"retrieval": {"objectsUrl": ""}}, r"retrieval\.objectsUrl"),
     "a folder for replicas": ({"retrieval": {"objectsUrl": "file:///data"}}, "which replicas do not share"),
+    "a schedule that is none": (
+        {"retrieval": {"indexes": {"schedule": "nightly"}}},
+        "at '/retrieval/indexes/schedule'",
+    ),
     "a plan without its pool": ({"orchestrator": {"plans": {"gold": {"pool": "gold"}}}}, "no pool gold"),
     "a pool of none without KEDA": (
         {
@@ -68,3 +72,9 @@ def test_a_mistake_in_the_values_is_refused_with_its_path(mistake: str) -> None:
 @needs_helm
 def test_the_least_values_render() -> None:
     assert "kind: Deployment" in render({"values": BASE})
+
+
+@needs_helm
+def test_the_indexes_of_large_stores_may_be_left_to_the_operator() -> None:
+    assert "kind: CronJob" in render({"values": BASE})
+    assert "kind: CronJob" not in render({"values": merged(BASE, {"retrieval": {"indexes": {"enabled": False}}})})

@@ -119,6 +119,18 @@ async def metering_reserve(context: CallContext) -> Sequence[Message]:
 
 
 @case
+async def metering_reserve_hits(context: CallContext) -> Sequence[Message]:
+    tenant_id = context.principal.tenant_id
+    context.principal = Principal("orchestrator", roles=frozenset({"service"}))
+    usage = common_pb2.TokenUsage(source=common_pb2.USAGE_SOURCE_REPORTED, input_tokens=10, output_tokens=2)
+    answer = metering_pb2.HitCost(
+        tenant_id=tenant_id, price_key=PRICE_KEY, usage=usage, discount_percent=50, outcome=common_pb2.CACHE_OUTCOME_HIT
+    )
+    hits = [metering_pb2.HitReservation(request_id=new_id("req_"), project_id="prj_two") for _ in range(2)]
+    return [metering_pb2.ReserveHitsRequest(answers=[answer], hits=hits, lease=Duration(seconds=5))]
+
+
+@case
 async def metering_start_attempt(context: CallContext) -> Sequence[Message]:
     (reserve,) = await metering_reserve(context)
     await context.call("Reserve", reserve)

@@ -34,6 +34,7 @@ from orchestrator.chat.infer import Disconnects
 from orchestrator.reservations.metering_client import GrpcMeteringClient
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.charge import CacheCharges
+from orchestrator.response_cache.charge_together import GroupedCharges
 from orchestrator.response_cache.look_up import CacheLimits, ResponseCache
 from orchestrator.response_cache.model import CachePolicy, ExactMode
 from orchestrator.response_cache.policy import by_route
@@ -147,7 +148,10 @@ def completions(mode: ExactMode) -> ChatCompletions:
     recorder = UsageRecorder(outbox, tasks, timedelta(minutes=1))
     metering = GrpcMeteringClient(channel, a_signer())
     reservations = Reservations(metering=metering, recorder=recorder, tasks=tasks, limits=LIMITS)
-    charges = CacheCharges(reservations, recorder, HitRecorder(outbox, tasks))
+    hits = HitRecorder(outbox, tasks)
+    charges = CacheCharges(
+        reservations, recorder, hits, GroupedCharges(metering, recorder, hits, tasks, LIMITS.reserve_timeout)
+    )
     cache = ResponseCache(FakeAnswerStore(clock), CacheLimits(262_144, timedelta(minutes=1)))
     return ChatCompletions(
         routes=RouteCache(FakeRouteStore(), clock, DEMO_ROUTES),

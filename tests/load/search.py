@@ -1,9 +1,10 @@
 """Duration of searches on filled tables: `make bench-search`, on the running fleet's Postgres.
 
-200,000 chunks over 1,000 tenants, and stores of 10 to 10,000 files, in a database of its own, after ANALYZE. Embedding
-the query is not part of the times. The work tree and the commit before it are measured in turns, so that what else the
-machine does weighs on both: compare the ratio. In the database of the work tree the common words of large stores are
-counted, and their indexes are created.
+200,000 chunks over 1,000 tenants, and stores of 10 to 10,000 files, in an own database, after ANALYZE. Embedding
+the query is not part of the times. Vectors are random: the search by vector and the one by keyword seldom agree. With
+`--vectors words` they are those of the words, and most searches in more than twenty files have the feedback. The work
+tree and the commit before it are measured in turns, so that what else the machine does weighs on both: compare the
+ratio. In the database of the work tree the common words of large stores are counted, and their indexes are created.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -29,6 +31,7 @@ from retrieval.settings import Settings
 from tests.fleet.environment import ROOT
 from tests.load import versions
 from tests.load.figures import percentile
+from tests.load.search_inserts import insert_milliseconds
 from tests.load.search_recall import Recall, recall
 from tests.load.search_tables import SIZES, fill, make_queries, make_texts
 from tests.load.show import Rows, aligned
@@ -72,7 +75,7 @@ class Version:
 
 
 @asynccontextmanager
-async def filled_database(root: Path) -> AsyncIterator[tuple[PostgresSection, Stores, list[str]]]:
+async def filled_database(root: Path, of_words: bool) -> AsyncIterator[tuple[PostgresSection, Stores, list[str]]]:
     """A database with the migrations of a version."""
     choose = random.Random(18)
     texts = make_texts(choose)
@@ -81,7 +84,7 @@ async def filled_database(root: Path) -> AsyncIterator[tuple[PostgresSection, St
         settings = {"argosy.tenant": "*", "search_path": "retrieval,public", "jit": "off"}
         owner = await asyncpg.connect(section.owner_dsn.get_secret_value(), server_settings=settings)
         try:
-            stores = await fill(owner, texts, choose)
+            stores = await fill(owner, texts, choose, of_words=of_words)
         finally:
             await owner.close()
         yield section, stores, texts
@@ -98,7 +101,17 @@ async def prepare_large_stores(section: PostgresSection) -> None:
             pass
 
 
-async def measure(roots: Sequence[Path], searches: int, rounds: int) -> tuple[list[Version], tuple[Recall, Recall]]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the work tree's version finds in its largest store, and what adding a chunk to a store costs."""
+
+    vectors: Recall
+    keywords: Recall
+    insert_indexed_ms: float
+    insert_ms: float
+
+
+async def measure(roots: Sequence[Path], searches: int, rounds: int, *, of_words: bool) -> tuple[list[Version], Found]:
     """Measure the versions in turns, and then what the work tree's finds in its largest store."""
     async with AsyncExitStack() as stack:
         migrations = {root: _contents(root / MIGRATIONS) for root in roots}
@@ -106,7 +119,7 @@ async def measure(roots: Sequence[Path], searches: int, rounds: int) -> tuple[li
         for of_version in migrations.values():  # versions with the same migrations have one database
             if of_version not in filled:
                 root = next(root for root in roots if migrations[root] == of_version)
-                filled[of_version] = await stack.enter_async_context(filled_database(root))
+                filled[of_version] = await stack.enter_async_context(filled_database(root, of_words))
                 if of_version == migrations[ROOT]:
                     await prepare_large_stores(filled[of_version][0])
         measured = [Version(root, *filled[migrations[root]][:2]) for root in roots]
@@ -116,7 +129,7 @@ async def measure(roots: Sequence[Path], searches: int, rounds: int) -> tuple[li
         _, stores, texts = next(iter(filled.values()))
         for number in range(rounds + 1):
             for name in stores:
-                queries = make_queries(texts, choose, searches)
+                queries = make_queries(texts, choose, searches, of_words=of_words)
                 places = [choose.randrange(len(stores[name])) for _ in queries]
                 for version in measured if number % 2 else reversed(measured):
                     asked = [
@@ -128,8 +141,11 @@ async def measure(roots: Sequence[Path], searches: int, rounds: int) -> tuple[li
                     version.times.clear()
         section, stores, texts = filled[migrations[ROOT]]
         [largest] = stores[f"{max(SIZES)} files"]
-        found = await recall(section, largest, make_queries(texts, choose, RECALL_QUERIES), max(SIZES))
-        return measured, found
+        queries = make_queries(texts, choose, RECALL_QUERIES, of_words=of_words)
+        vectors, keywords = await recall(section, largest, queries, max(SIZES))
+        [without_index] = stores[f"{sorted(SIZES)[-2]} files"]
+        inserts = [await insert_milliseconds(section, store) for store in (largest, without_index)]
+        return measured, Found(vectors, keywords, *inserts)
 
 
 def _contents(folder: Path) -> str:
@@ -153,6 +169,7 @@ def main() -> None:
     parser.add_argument("--before", default="HEAD^", help="the commit to compare with (HEAD^)")
     parser.add_argument("--searches", type=int, default=20, help="searches in a turn (20)")
     parser.add_argument("--rounds", type=int, default=10, help="turns of each version (10)")
+    parser.add_argument("--vectors", choices=("random", "words"), default="random", help="vectors of texts (random)")
     options = parser.parse_args()
     if DSN not in os.environ:
         paths = FleetPaths.from_environment()
@@ -160,10 +177,13 @@ def main() -> None:
             raise SystemExit("bench-search: the fleet does not run; `make up` starts it")
         os.environ[DSN] = read_pairs(paths.env)[DSN]
     roots = [versions.sources(options.before), ROOT]
-    (before, now), found = asyncio.run(measure(roots, options.searches, options.rounds))
+    of_words = options.vectors == "words"
+    (before, now), found = asyncio.run(measure(roots, options.searches, options.rounds, of_words=of_words))
     sys.stdout.write("\n".join(aligned(rows(now, before))) + "\n\n")
-    for name, one in zip(("vectors", "keywords"), found, strict=True):
+    for name, one in (("vectors", found.vectors), ("keywords", found.keywords)):
         sys.stdout.write(f"{name} in the largest store: recall@10 {one.first:.3f}, of all candidates {one.all:.3f}\n")
+    inserts = f"{found.insert_indexed_ms:.2f} ms to the largest store with its index, {found.insert_ms:.2f} ms without"
+    sys.stdout.write(f"CPU of Postgres to add the vector of a chunk: {inserts}\n")
 
 
 if __name__ == "__main__":

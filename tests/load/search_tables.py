@@ -6,6 +6,7 @@ a third of the texts. 2,000 texts are made, with the lexemes that the database m
 
 import random
 import struct
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -93,21 +94,38 @@ def make_vector(choose: random.Random) -> list[float]:
     return [choose.gauss(0, DIMENSIONS**-0.5) for _ in range(DIMENSIONS)]
 
 
-def make_queries(texts: list[str], choose: random.Random, count: int) -> list[tuple[str, str]]:
+@cache
+def vector_of_word(word: str) -> list[float]:
+    """The same direction each time."""
+    return make_vector(random.Random(word))
+
+
+def vector_of_words(text: str) -> list[float]:
+    """The mean direction of the words: texts are near each other if they have words in common."""
+    words = text.split()
+    return [sum(column) / len(words) for column in zip(*map(vector_of_word, words), strict=True)]
+
+
+def make_queries(
+    texts: list[str], choose: random.Random, count: int, *, of_words: bool = False
+) -> list[tuple[str, str]]:
     """Questions of eight words of a text, with their vectors as hexadecimal digits."""
     queries = []
     for _ in range(count):
         words = " ".join(choose.sample(choose.choice(texts).split(), 8))
-        queries.append((words, struct.pack(f"<{DIMENSIONS}f", *make_vector(choose)).hex()))
+        vector = vector_of_words(words) if of_words else make_vector(choose)
+        queries.append((words, struct.pack(f"<{DIMENSIONS}f", *vector).hex()))
     return queries
 
 
-async def fill(owner: Any, texts: list[str], choose: random.Random) -> dict[str, list[tuple[str, str]]]:
+async def fill(
+    owner: Any, texts: list[str], choose: random.Random, *, of_words: bool = False
+) -> dict[str, list[tuple[str, str]]]:
     """Fill the tables and gather statistics; returns tenants and stores by what they are.
 
     `owner` may write the rows of all tenants.
     """
-    vectors = [str(make_vector(choose)) for _ in texts]
+    vectors = [str(vector_of_words(text) if of_words else make_vector(choose)) for text in texts]
     for statement, values in ((_TEMPLATES, (texts, vectors)), (_LEXEMES, ()), (_TERMS, ())):
         await owner.execute(statement, *values)
     await owner.execute("ANALYZE texts, words, terms")

@@ -30,6 +30,8 @@ class Charged:
     output_tokens: int
     details: TokenDetails | None = None
     """Which of them are of other classes than text."""
+    search_units: int = 0
+    """What is charged in place of tokens."""
 
 
 @dataclass(frozen=True, slots=True)

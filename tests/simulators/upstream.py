@@ -1,4 +1,4 @@
-"""A simulated provider: OpenAI's chat completions and embeddings, and Anthropic's messages.
+"""A simulated provider: OpenAI's chat completions and embeddings, Anthropic's messages, and five APIs for scores.
 
 The model's name (or the header `x-simulator-mode`) selects a behaviour, with options as in a query string:
 
@@ -23,6 +23,7 @@ The model's name (or the header `x-simulator-mode`) selects a behaviour, with op
     tools              a tool call instead of text
     400 … 599          that status with the provider's usual error body   ?code=content_filter
     as-NAME            as the double of that provider answers, see `providers`   ?fail=first, ?fail=middle
+                       for scores see `rerankers`   ?status=429, ?odd=missing
 
 Any other name is `instant`. Run it: python tests/simulators/upstream.py --port 8100
 In process: `async with UpstreamSimulator() as simulator: simulator.url`.
@@ -48,6 +49,7 @@ if __name__ == "__main__":
 
 from tests.simulators.dialects import INTERRUPTED, AnthropicDialect, Mode, OpenaiDialect, embeddings
 from tests.simulators.providers import DOUBLES, Charged
+from tests.simulators.rerankers import rerank
 
 DROPPING = {"cut", "cut-before", "stale"}
 
@@ -90,6 +92,8 @@ class UpstreamSimulator:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/v1/embeddings", self._embeddings)
+        for path in ("/v1/rerank", "/v2/rerank", "/rerank"):
+            app.router.add_post(path, self._rerank)
         app.router.add_get("/simulator", self._state)
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -109,6 +113,7 @@ class UpstreamSimulator:
                 "input_tokens": charged.input_tokens,
                 "output_tokens": charged.output_tokens,
                 "details": None if charged.details is None else charged.details._asdict(),
+                "search_units": charged.search_units,
             }
             for charged in self.journal
         ]
@@ -183,6 +188,16 @@ class UpstreamSimulator:
         mode = _mode(request, body)
         replacement = await self._before_response(request, mode, OpenaiDialect())
         return replacement or _json(embeddings(mode, body))
+
+    async def _rerank(self, request: web.Request) -> web.StreamResponse:
+        body = await self._read_request(request)
+        mode = _mode(request, body)
+        replacement = await self._before_response(request, mode, OpenaiDialect())
+        if replacement is not None:
+            return replacement
+        answer = rerank(request.path, mode, body)
+        self.journal.append(answer.charged)
+        return web.json_response(answer.document, status=answer.status, headers=answer.headers)
 
 
 async def _stream(request: web.Request, mode: Mode, dialect: OpenaiDialect, body: dict[str, Any]) -> web.StreamResponse:

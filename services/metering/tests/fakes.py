@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 
@@ -25,6 +25,7 @@ from metering.reservations.model import (
     ReserveResult,
 )
 from metering.reservations.reserve import ReservationStore, to_result
+from metering.reservations.reserve_hits import HitReservation, HitReservationStore, PricedHit
 from metering.reservations.schedule import LeaseStore
 from metering.reservations.start_attempt import AttemptStore, StartedAttempt, announce
 from metering.settlement.expire import expire
@@ -53,6 +54,7 @@ class Stores:
     """Every store of metering, over the same data."""
 
     reservations: ReservationStore
+    hits: HitReservationStore
     attempts: AttemptStore
     settlements: SettlementStore
     leases: LeaseStore
@@ -160,6 +162,23 @@ class FakeStores:
         if isinstance(result, ArgosyError):
             raise result
         return result
+
+    async def reserve_hits(
+        self, answers: Mapping[int, PricedHit], hits: Mapping[int, HitReservation], lease: timedelta
+    ) -> tuple[Mapping[str, Budget], Mapping[int, ArgosyError]]:
+        refused: dict[int, ArgosyError] = {}
+        for place, hit in hits.items():
+            answer = answers[hit.answer]
+            key = (answer.tenant_id, hit.request_id)
+            try:
+                result = await self.reserve(answer.reservation_of(hit, lease))
+            except ArgosyError as error:
+                refused[place] = error
+            else:
+                if not result.repeated:
+                    self._requests[key] = LockedRequest(replace(result.reservation, attempts=(answer.attempt,)))
+        tenants = {answers[hit.answer].tenant_id for hit in hits.values()}
+        return {tenant_id: self._budget(tenant_id) for tenant_id in tenants}, refused
 
     async def settle(self, events: Sequence[UsageEvent]) -> Sequence[SettlementChanges]:
         budgets = {event.tenant_id: self._budget(event.tenant_id) for event in events}
@@ -368,4 +387,4 @@ def is_listed(row: Settlement, wanted: SettlementFilter) -> bool:
 def fake_stores(clock: Clock, default_cap: NanoUsd = DEFAULT_CAP) -> Stores:
     """Make empty stores."""
     stores = FakeStores(clock, default_cap)
-    return Stores(stores, stores, stores, stores, stores, stores, stores, stores, FakePriceBook(clock))
+    return Stores(stores, stores, stores, stores, stores, stores, stores, stores, stores, FakePriceBook(clock))

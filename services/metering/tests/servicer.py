@@ -31,6 +31,7 @@ def a_servicer(clock: Clock, stores: Stores) -> MeteringServicer:
     return MeteringServicer(
         reservations=ReservationHandler(
             reservations=stores.reservations,
+            hits=stores.hits,
             attempts=stores.attempts,
             prices=prices,
             default_lease=timedelta(minutes=10),

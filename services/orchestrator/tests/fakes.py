@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from chassis.errors import DeadlineExceeded, Kind, RemoteError
+from chassis.errors import ArgosyError, DeadlineExceeded, Kind, RemoteError
 from chassis.tenancy import Principal
 from orchestrator.background_tasks import RequestKey
 from orchestrator.configuration.model import ConfigurationKind, Edit, ObjectKey
 from orchestrator.context.model import Passage
-from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
+from orchestrator.reservations.model import AttemptStart, HitRequest, Reservation, ReservedHit, TokenBound
 from orchestrator.routing.choose import ChangeRoute, RouteCommands, RouteTable
 from orchestrator.routing.document import entry_to_document
 from orchestrator.routing.model import ALL_TENANTS, Route, RouteCandidate, RouteEntry, StoredRoute, Task
@@ -32,6 +32,7 @@ from values.attributes import Filter
 from values.money import INPUT_PRICES, ClassPrices, NanoUsd, Price, cost, discount, max_cost
 
 from services.orchestrator.tests.fake_configuration import CREATED_AT, FakeConfiguration
+from services.orchestrator.tests.fake_hits import reserve_fake_hits
 
 SMOLLM2 = RouteCandidate("local", "smollm2-135m-instruct", 1024)
 MINILM = RouteCandidate("minilm", "all-minilm-l6-v2")
@@ -148,6 +149,8 @@ class FakeMeteringClient:
     on_reserve: Callable[[], object] = lambda: None
     gate: asyncio.Event | None = None
     """While it is unset, metering does not answer."""
+    hit_groups: list[list[str]] = field(default_factory=list)
+    """The requests of each call that reserved hits."""
     starts: list[AttemptStart] = field(default_factory=list)
     start_failure: BaseException | None = None
     start_gate: asyncio.Event | None = None
@@ -163,7 +166,7 @@ class FakeMeteringClient:
         self.on_reserve()
         if self.gate is not None:
             await self.gate.wait()
-        prices = tuple(discount(self._price(bound.price_key), discount_percent) for bound in bounds)
+        prices = tuple(discount(self.price_of(bound.price_key), discount_percent) for bound in bounds)
         pairs = zip(prices, bounds, strict=True)
         held = max(max_cost(bound.input_tokens, bound.output_tokens, price, bound.absent) for price, bound in pairs)
         if held > self.available:
@@ -175,6 +178,17 @@ class FakeMeteringClient:
         self.discounts[request_id] = discount_percent
         return Reservation(held, prices, self.soft_limit_passed)
 
+    async def reserve_hits(
+        self, hits: Sequence[HitRequest], lease: timedelta, timeout: timedelta
+    ) -> Sequence[ReservedHit | ArgosyError]:
+        self.on_reserve()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.hit_groups.append([hit.request_id for hit in hits])
+        return reserve_fake_hits(self, hits, lease)
+
     async def start_attempt(self, principal: Principal, start: AttemptStart, timeout: timedelta) -> NanoUsd:
         """Hold the bound beside what is held for the attempts before."""
         if self.start_gate is not None:
@@ -185,10 +199,10 @@ class FakeMeteringClient:
         bounds, _ = self.reserved[start.request_id]
         started = [bounds[0], *(bounds[one.bound] for one in self.starts)]
         return NanoUsd(
-            sum(cost(bound.input_tokens, bound.output_tokens, self._price(bound.price_key)) for bound in started)
+            sum(cost(bound.input_tokens, bound.output_tokens, self.price_of(bound.price_key)) for bound in started)
         )
 
-    def _price(self, key: str) -> Price:
+    def price_of(self, key: str) -> Price:
         if key not in self.prices:
             raise RemoteError(Kind.INVALID, "UNPRICED_MODEL", f"{key} has no price")
         per_input, per_output = self.prices[key]

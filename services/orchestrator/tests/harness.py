@@ -27,6 +27,7 @@ from orchestrator.rerank.prepare import RerankRequest
 from orchestrator.rerank.rerank import PricedScores, Reranks
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.charge import CacheCharges
+from orchestrator.response_cache.charge_together import GroupedCharges
 from orchestrator.response_cache.look_up import CacheLimits, ResponseCache
 from orchestrator.response_cache.model import CachePolicy
 from orchestrator.response_cache.semantic import SemanticCache
@@ -156,7 +157,10 @@ class Harness:
         semantic = SemanticCache(
             self.prompts, self.semantic_timeout, lambda work: self.tasks.start(work, ("", "")), self.prompts.fail
         )
-        charges = CacheCharges(shared["reservations"], self.recorder, HitRecorder(self.outbox, self.tasks, self._pause))
+        hits = HitRecorder(self.outbox, self.tasks, self._pause)
+        timeout = self.limits.reserve_timeout
+        together = GroupedCharges(self.metering, self.recorder, hits, self.tasks, timeout)
+        charges = CacheCharges(shared["reservations"], self.recorder, hits, together)
         return ChatCache(cache, lambda _: policy, charges, semantic)
 
     async def _pause(self, seconds: float) -> None:

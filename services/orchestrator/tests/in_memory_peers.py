@@ -15,9 +15,10 @@ from argosy.metering.v1 import metering_pb2 as metering
 from argosy.metering.v1.metering_pb2_grpc import MeteringServiceServicer, add_MeteringServiceServicer_to_server
 from argosy.retrieval.v1 import retrieval_pb2 as retrieval
 from argosy.retrieval.v1.retrieval_pb2_grpc import RetrievalServiceServicer, add_RetrievalServiceServicer_to_server
+from chassis.errors import ArgosyError
 from chassis.grpc.server import Registration
-from chassis.tenancy import current_caller
-from orchestrator.reservations.model import AttemptStart, TokenBound
+from chassis.tenancy import Principal, current_caller
+from orchestrator.reservations.model import AttemptStart, HitRequest, TokenBound
 from orchestrator.usage.model import Attempt, AttemptUsage
 from orchestrator.workers.model import (
     AttemptStarting,
@@ -37,6 +38,7 @@ from values.protos import (
     class_prices_to_proto,
     error_to_proto,
     exposure_cause_to_proto,
+    proto_to_cache_outcome,
     proto_to_exposure_cause,
     proto_to_inputs,
     proto_to_usage,
@@ -71,6 +73,31 @@ class InMemoryMetering(_MeteringServicer):  # type: ignore[misc]
             added.output_per_million.nano_usd = price.output_per_million
             if price.classes is not None:
                 class_prices_to_proto(price.classes, added.class_prices)
+        return response
+
+    async def ReserveHits(self, request: metering.ReserveHitsRequest, context: Any) -> metering.ReserveHitsResponse:
+        current_caller().principal.require("service")
+        hits = []
+        for hit in request.hits:
+            answer = request.answers[hit.answer]
+            principal = Principal(answer.tenant_id, hit.project_id, hit.key_id, hit.user_id)
+            outcome = proto_to_cache_outcome(answer.outcome)
+            assert outcome is not None
+            usage = proto_to_usage(answer.usage)
+            hits.append(
+                HitRequest(principal, hit.request_id, answer.price_key, usage, answer.discount_percent, outcome)
+            )
+        results = await self.fake.reserve_hits(hits, request.lease.ToTimedelta(), timedelta(days=1))
+        response = metering.ReserveHitsResponse(answers=[metering.HitPrice() for _ in request.answers])
+        for place, result in enumerate(results):
+            if isinstance(result, ArgosyError):
+                error_to_proto(result, response.refused.add(hit=place).error)
+                continue
+            added = response.answers[request.hits[place].answer]
+            added.soft_limit_passed = result.soft_limit_passed
+            added.price.price_key, added.price.version = result.price.key, result.price.version
+            added.price.input_per_million.nano_usd = result.price.input_per_million
+            added.price.output_per_million.nano_usd = result.price.output_per_million
         return response
 
     async def StartAttempt(self, request: metering.StartAttemptRequest, context: Any) -> metering.StartAttemptResponse:

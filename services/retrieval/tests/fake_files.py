@@ -34,6 +34,9 @@ class FakeFiles:
         self._check(tenant_id, quota, size_bytes)
         key = (tenant_id, f"object-{file_id}")
         held_until = self._database.clock.now() + DELETION_LEASE
+        if file := self._database.files.get((tenant_id, file_id)):
+            self._database.deletions.pop(key, None)
+            return file
         if key not in self._database.deletions or self._database.deletions[key][1] <= held_until:
             raise DeadlineExceeded("the upload took too long")
         del self._database.deletions[key]

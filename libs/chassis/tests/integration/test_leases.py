@@ -127,6 +127,25 @@ async def test_an_expired_lease_is_claimed_with_a_higher_epoch_and_counts_as_a_c
     assert (first.row["crashes"], second.row["crashes"]) == (1, 2)
 
 
+async def test_a_locked_row_stays_as_it_is_and_is_not_claimed_by_another(db: Database) -> None:
+    await add(db, "one")
+    old, new = await claimed(db, "one", EXPIRED), await claimed(db, "one", EXPIRED)
+
+    async with db.tenant("ten_a") as connection:
+        row = await TASKS.lock(connection, new.lease)
+        assert (row["epoch"], row["crashes"]) == (2, 2)
+        assert await claim(db, "one") is None
+        with pytest.raises(LeaseLost):
+            await TASKS.lock(connection, old.lease)
+        version = await connection.fetchval("SELECT xmin FROM tasks WHERE id = 'one'")
+        assert version != await connection.fetchval("SELECT pg_current_xact_id()::xid")
+    third = await claimed(db, "one")
+    assert third.lease.epoch == 3
+    await TASKS.update(db.system(), third.lease, "state = 'done'")
+    with pytest.raises(LeaseLost):
+        await TASKS.lock(db.system(), third.lease)
+
+
 async def test_a_write_with_a_stale_epoch_raises_lease_lost(db: Database) -> None:
     await add(db, "one")
     old = (await claimed(db, "one", EXPIRED)).lease

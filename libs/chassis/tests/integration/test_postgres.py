@@ -91,6 +91,17 @@ async def seen(transaction: Any) -> list[str]:
         return [row["id"] for row in await connection.fetch("SELECT id FROM notes WHERE text = 'x' ORDER BY id")]
 
 
+async def test_plans_are_generic_for_the_transactions_that_ask_for_it(section: PostgresSection) -> None:
+    async with Database(section, "chassis_test") as notes:
+        modes = []
+        for generic_plans in (True, False, True):
+            async with notes.tenant("ten_a", generic_plans=generic_plans) as connection:
+                modes.append(await connection.fetchval("SHOW plan_cache_mode"))
+                assert await connection.fetchval("SELECT current_setting('argosy.tenant')") == "ten_a"
+
+    assert modes == ["force_generic_plan", "auto", "force_generic_plan"]
+
+
 async def test_a_tenant_sees_and_writes_its_own_rows_only(db: Database) -> None:
     await note(db, "ten_a", "1")
     await note(db, "ten_b", "2")

@@ -94,6 +94,9 @@ class FakeMetering(MeteringServiceServicer):
     async def Reserve(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
+    async def ReserveHits(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
     async def StartAttempt(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 

@@ -18,7 +18,7 @@ from metering.usage.grpc import UsageHandler
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
-    """The tenant is always the caller's."""
+    """The tenant is the caller's, but for `ReserveHits`, which services call for any tenants."""
 
     reservations: ReservationHandler
     statements: StatementHandler
@@ -29,6 +29,12 @@ class MeteringServicer(metering_pb2_grpc.MeteringServiceServicer):
 
     async def Reserve(self, request: metering_pb2.ReserveRequest, context: Any) -> metering_pb2.ReserveResponse:
         return await self.reservations.reserve(request, current_member())
+
+    async def ReserveHits(
+        self, request: metering_pb2.ReserveHitsRequest, context: Any
+    ) -> metering_pb2.ReserveHitsResponse:
+        current_caller().principal.require(SERVICE)
+        return await self.reservations.reserve_hits(request)
 
     async def StartAttempt(
         self, request: metering_pb2.StartAttemptRequest, context: Any

@@ -58,6 +58,7 @@ async def build(settings: Settings, builder: ServiceBuilder) -> list[Component]:
     servicer = MeteringServicer(
         reservations=ReservationHandler(
             reservations=reservations,
+            hits=reservations,
             attempts=reservations,
             prices=prices,
             default_lease=settings.reservations.default_lease,

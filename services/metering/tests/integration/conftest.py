@@ -55,6 +55,7 @@ def stores_in(database: Database) -> Stores:
     reservations = PostgresReservationStore(database, DEFAULT_CAP, max_batch=64)
     return Stores(
         reservations=reservations,
+        hits=reservations,
         attempts=reservations,
         settlements=settlements,
         leases=reservations,

@@ -2,6 +2,7 @@
 
 from services.metering.tests.attempts_contract import AttemptsContract
 from services.metering.tests.classes_contract import ClassesContract
+from services.metering.tests.held_hits_contract import HeldHitsContract
 from services.metering.tests.hits_contract import HitsContract
 from services.metering.tests.right_sizing_contract import RightSizingContract
 from services.metering.tests.settlement_contract import SettlementContract
@@ -17,6 +18,10 @@ class TestPostgresClasses(ClassesContract):
 
 
 class TestPostgresHits(HitsContract):
+    pass
+
+
+class TestPostgresHeldHits(HeldHitsContract):
     pass
 
 

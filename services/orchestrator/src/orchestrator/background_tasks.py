@@ -21,7 +21,7 @@ class BackgroundTasks:
         self._max_tasks = max_tasks
         self._on_error = on_error
         self._slots_taken = 0
-        self._running: dict[asyncio.Task[Any], RequestKey] = {}
+        self._running: dict[asyncio.Task[Any], tuple[RequestKey, ...]] = {}
         self._detached: set[asyncio.Task[Any]] = set()
         self._requests: dict[RequestKey, int] = {}
 
@@ -51,14 +51,15 @@ class BackgroundTasks:
         self._slots_taken -= 1
         self._leave(request)
 
-    def start(self, work: Coroutine[Any, Any, T], request: RequestKey) -> asyncio.Task[T]:
-        """Run `work` for `request` in a task that the caller's cancellation does not reach.
+    def start(self, work: Coroutine[Any, Any, T], *requests: RequestKey) -> asyncio.Task[T]:
+        """Run `work` for `requests` in a task that the caller's cancellation does not reach.
 
         The limit is checked by `slot` only.
         """
         task = asyncio.get_running_loop().create_task(work)
-        self._running[task] = request
-        self._enter(request)
+        self._running[task] = requests
+        for request in requests:
+            self._enter(request)
         task.add_done_callback(self._on_done)
         return task
 
@@ -73,7 +74,8 @@ class BackgroundTasks:
             await asyncio.wait(self._running)
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
-        self._leave(self._running.pop(task))
+        for request in self._running.pop(task):
+            self._leave(request)
         self._detached.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_error(error)

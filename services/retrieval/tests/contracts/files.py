@@ -49,6 +49,18 @@ class FilesContract:
         file = await one.ports.files.commit_upload(one.tenant_id, "file-again", FileMetadata("a.txt", "batch"), 1)
         assert file.file_id == "file-again"
 
+    async def test_of_two_uploads_of_one_id_the_first_that_is_committed_is_the_file_of_both(self, one: Tenant) -> None:
+        metadata = FileMetadata("a.txt", "batch")
+        for _ in range(2):
+            await one.ports.files.begin_upload(one.tenant_id, "file-twice", LONG)
+        first = await one.ports.files.commit_upload(one.tenant_id, "file-twice", metadata, 1)
+        assert await one.ports.files.commit_upload(one.tenant_id, "file-twice", metadata, 1) == first
+
+        # One that was begun when the file was there already does not leave the deletion of its bytes.
+        await one.ports.files.begin_upload(one.tenant_id, "file-twice", 2 * DELETION_LEASE)
+        assert await one.ports.files.commit_upload(one.tenant_id, "file-twice", metadata, 1) == first
+        await one.ports.files.delete(one.tenant_id, "file-twice")
+
     async def test_an_upload_is_not_begun_again_while_its_object_is_being_deleted(self, one: Tenant) -> None:
         await one.ports.files.begin_upload(one.tenant_id, "file-gone", NOW)
 

@@ -48,18 +48,22 @@ async def database(section: PostgresSection) -> AsyncIterator[Database]:
         yield database
 
 
-@pytest.fixture
-def ports(database: Database) -> Ports:
+def postgres_ports(database: Database, outbox: Outbox) -> Ports:
     return Ports(
         PostgresFiles(database),
-        PostgresVectorStores(database, Outbox(), lambda: None),
+        PostgresVectorStores(database, outbox, lambda: None),
         PostgresIngestionStore(database, overdue_after=timedelta(0)),
         PostgresSearchIndex(database),
         PostgresDeletionQueue(database),
-        PostgresFileBatches(database, Outbox(), lambda: None),
+        PostgresFileBatches(database, outbox, lambda: None),
         PostgresStoreMigrations(database),
         PostgresMigrationRuns(database, overdue_after=timedelta(0)),
     )
+
+
+@pytest.fixture
+def ports(database: Database) -> Ports:
+    return postgres_ports(database, Outbox())
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from chassis.postgres.migrate import BrokenMigrations, migrate
 from chassis.postgres.owner import owner_connection
 from chassis.postgres.provision import Provisioned, drop_database, provision
 from chassis.postgres.readiness import readiness_check
+from chassis.postgres.retries import repeat_aborted
 
 __all__ = [
     "BrokenMigrations",
@@ -18,4 +19,5 @@ __all__ = [
     "owner_connection",
     "provision",
     "readiness_check",
+    "repeat_aborted",
 ]

@@ -56,6 +56,9 @@ class Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untype
         return status
 
 
+_GENERIC_PLANS = ", set_config('plan_cache_mode', 'force_generic_plan', true)"
+
+
 class SystemStatements(Protocol):
     """Runs single statements over all tenants, each in a transaction of its own."""
 
@@ -95,14 +98,17 @@ class Database:
         await self._statements.close()
         await close_pool(self._pool)
 
-    def tenant(self, tenant_id: str) -> Transaction:
+    def tenant(self, tenant_id: str, *, generic_plans: bool = False) -> Transaction:
         """Open a transaction that sees and writes the rows of one tenant only.
 
-        Raises `InvalidRequest` for a malformed id, `Unavailable` when Postgres does not answer.
+        With `generic_plans` a statement is planned once on each connection and not for each of its values. Raises
+        `InvalidRequest` for a malformed id, `Unavailable` when Postgres does not answer.
         """
         if TENANT.fullmatch(tenant_id) is None:
             raise InvalidRequest("the tenant id is malformed", param="tenant_id")
-        return Transaction(self._pool, self._name, tenant_id, self._local_settings())
+        return Transaction(
+            self._pool, self._name, tenant_id, self._local_settings() + (_GENERIC_PLANS if generic_plans else "")
+        )
 
     def system(self) -> SystemTransaction:
         """Open a transaction over all tenants, for sweepers, relays and key lookups; a lint lists its users."""

@@ -123,6 +123,7 @@ class LeaseTable:
             f" AS turn FROM {table} WHERE {due} <= now() - $1::interval AND ({claimable})) AS waiting"
             f" ORDER BY turn, {due} LIMIT $2"
         )
+        self._lock = f"SELECT * FROM {table} WHERE {_equal((*self._key, epoch), start=1)} AND ({claimable})"  # noqa: S608
         self._release = f"{due} = now() + $1::interval" + (
             f", {crashes} = greatest({crashes} - 1, 0)" if crashes else ""
         )
@@ -161,6 +162,14 @@ class LeaseTable:
         """
         return await self._fenced(executor, held, f"UPDATE {self._table} SET {changes}", *values)  # noqa: S608
 
+    async def lock(self, executor: Executor, held: Lease) -> Any:
+        """Lock the leased row until the end of the transaction, unchanged, and return it. Raises LeaseLost.
+
+        For a transaction that changes the row later. Two changes of a row in one transaction would lock the rows to
+        which its foreign keys refer: Postgres skips that check only for a version that an earlier transaction wrote.
+        """
+        return self._one(await executor.fetch(f"{self._lock} FOR NO KEY UPDATE", *held.key, held.epoch))
+
     async def delete(self, executor: Executor, held: Lease) -> None:
         """Delete the leased row. Raises LeaseLost."""
         await self._fenced(executor, held, f"DELETE FROM {self._table}")  # noqa: S608 - constants
@@ -175,9 +184,13 @@ class LeaseTable:
 
     async def _fenced(self, executor: Executor, held: Lease, statement: str, *values: Any) -> Any:
         condition = _equal((*self._key, self._epoch), start=len(values) + 1)
-        rows = await executor.fetch(
-            f"{statement} WHERE {condition} AND ({self._claimable}) RETURNING *", *values, *held.key, held.epoch
+        return self._one(
+            await executor.fetch(
+                f"{statement} WHERE {condition} AND ({self._claimable}) RETURNING *", *values, *held.key, held.epoch
+            )
         )
+
+    def _one(self, rows: list[Any]) -> Any:
         if not rows:
             raise LeaseLost
         return rows[0]

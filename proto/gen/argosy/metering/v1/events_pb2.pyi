@@ -212,9 +212,9 @@ Global___AttemptUsage: _TypeAlias = AttemptUsage  # noqa: Y015
 
 @_typing.final
 class HitsRecorded(_message.Message):
-    """Topic argosy.metering.hits-recorded.v1: answers of the response cache for which the tenant pays nothing, many together.
-    Each settles a request that reserved nothing, as a UsageRecorded of its own would. Consumers are idempotent on
-    (tenant, request).
+    """Topic argosy.metering.hits-recorded.v1: answers of the response cache, many together. Each settles a request, as a
+    UsageRecorded of its own would: one that reserved its price, or one that reserved nothing and pays nothing. Consumers
+    are idempotent on (tenant, request).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -259,7 +259,7 @@ class HitAnswer(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attempt(self) -> Global___AttemptUsage:
-        """What the provider call consumed that gave it, at its price less 100 %."""
+        """What the provider call consumed that gave it, at its price less what the route takes off."""
 
     @_builtins.property
     def cache(self) -> Global___CacheUse:

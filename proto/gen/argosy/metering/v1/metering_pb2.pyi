@@ -294,6 +294,206 @@ class ReserveResponse(_message.Message):
 Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
 
 @_typing.final
+class ReserveHitsRequest(_message.Message):
+    """Asks to set the cost of cached answers aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitCost]:
+        """What was answered, each once."""
+
+    @_builtins.property
+    def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitReservation]:
+        """The requests that get it; at most 1,000."""
+
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """How long the money stays aside without a usage event."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___HitCost] | None = ...,
+        hits: _abc.Iterable[Global___HitReservation] | None = ...,
+        lease: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "hits", b"hits", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveHitsRequest: _TypeAlias = ReserveHitsRequest  # noqa: Y015
+
+@_typing.final
+class HitCost(_message.Message):
+    """What a cached answer costs a tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    PRICE_KEY_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    DISCOUNT_PERCENT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Who pays."""
+    price_key: _builtins.str
+    """The key in the price book: "<upstream>/<model>"."""
+    discount_percent: _builtins.int
+    """What is taken off the price, 0 to 99."""
+    outcome: _common_pb2.CacheOutcome.ValueType
+    """How the cache answered."""
+    @_builtins.property
+    def usage(self) -> _common_pb2.TokenUsage:
+        """What the provider call consumed that gave the answer; both counts are known."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        price_key: _builtins.str = ...,
+        usage: _common_pb2.TokenUsage | None = ...,
+        discount_percent: _builtins.int = ...,
+        outcome: _common_pb2.CacheOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discount_percent", b"discount_percent", "outcome", b"outcome", "price_key", b"price_key", "tenant_id", b"tenant_id", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitCost: _TypeAlias = HitCost  # noqa: Y015
+
+@_typing.final
+class HitReservation(_message.Message):
+    """A request that gets a cached answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request; the reservation is one per (tenant, request_id)."""
+    answer: _builtins.int
+    """The place of its answer in `answers`, from 0."""
+    project_id: _builtins.str
+    """The project that asks."""
+    key_id: _builtins.str
+    """The key that asks."""
+    user_id: _builtins.str
+    """The user that asks."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        answer: _builtins.int = ...,
+        project_id: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "key_id", b"key_id", "project_id", b"project_id", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitReservation: _TypeAlias = HitReservation  # noqa: Y015
+
+@_typing.final
+class ReserveHitsResponse(_message.Message):
+    """The money of all hits is set aside, but for those that are refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitPrice]:
+        """Of each answer, in their order."""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitRefusal]:
+        """The hits that are refused."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___HitPrice] | None = ...,
+        refused: _abc.Iterable[Global___HitRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveHitsResponse: _TypeAlias = ReserveHitsResponse  # noqa: Y015
+
+@_typing.final
+class HitPrice(_message.Message):
+    """The price of a cached answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    SOFT_LIMIT_PASSED_FIELD_NUMBER: _builtins.int
+    soft_limit_passed: _builtins.bool
+    """True when spent and held have passed the soft limit of the tenant's budget."""
+    @_builtins.property
+    def price(self) -> Global___Price:
+        """Less the discount; absent when there is none, and all hits of the answer are refused."""
+
+    def __init__(
+        self,
+        *,
+        price: Global___Price | None = ...,
+        soft_limit_passed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "soft_limit_passed", b"soft_limit_passed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitPrice: _TypeAlias = HitPrice  # noqa: Y015
+
+@_typing.final
+class HitRefusal(_message.Message):
+    """A hit for which no money is set aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HIT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    hit: _builtins.int
+    """Its place in ReserveHitsRequest.hits."""
+    @_builtins.property
+    def error(self) -> _common_pb2.Error:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        hit: _builtins.int = ...,
+        error: _common_pb2.Error | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "hit", b"hit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitRefusal: _TypeAlias = HitRefusal  # noqa: Y015
+
+@_typing.final
 class StartAttemptRequest(_message.Message):
     """Announces a provider call."""
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class MeteringServiceStub:
-    """Reserves before spend and answers what was used. The tenant is always the caller's.
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits.
     """
 
     def __init__(self, channel):
@@ -39,6 +39,11 @@ class MeteringServiceStub:
                 '/argosy.metering.v1.MeteringService/Reserve',
                 request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveRequest.SerializeToString,
                 response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.ReserveHits = channel.unary_unary(
+                '/argosy.metering.v1.MeteringService/ReserveHits',
+                request_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveHitsRequest.SerializeToString,
+                response_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveHitsResponse.FromString,
                 _registered_method=True)
         self.StartAttempt = channel.unary_unary(
                 '/argosy.metering.v1.MeteringService/StartAttempt',
@@ -93,13 +98,22 @@ class MeteringServiceStub:
 
 
 class MeteringServiceServicer:
-    """Reserves before spend and answers what was used. The tenant is always the caller's.
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits.
     """
 
     def Reserve(self, request, context):
         """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
         Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA. The second has the input price of each bound in nano-USD, separated by
         commas, in the metadata of its google.rpc.ErrorInfo: input_per_million_nano_usd.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReserveHits(self, request, context):
+        """Set the cost of cached answers of any tenants aside, many at once. What each consumed is known: when no usage event
+        tells of one before its lease is over, it is billed. Safe to repeat with the same request ids. Needs the role
+        "service". A refusal, UNPRICED_MODEL or INSUFFICIENT_QUOTA, is of one answer and no error of the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +199,11 @@ def add_MeteringServiceServicer_to_server(servicer, server):
                     request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveRequest.FromString,
                     response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveResponse.SerializeToString,
             ),
+            'ReserveHits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReserveHits,
+                    request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveHitsRequest.FromString,
+                    response_serializer=argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveHitsResponse.SerializeToString,
+            ),
             'StartAttempt': grpc.unary_unary_rpc_method_handler(
                     servicer.StartAttempt,
                     request_deserializer=argosy_dot_metering_dot_v1_dot_metering__pb2.StartAttemptRequest.FromString,
@@ -244,7 +263,7 @@ def add_MeteringServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MeteringService:
-    """Reserves before spend and answers what was used. The tenant is always the caller's.
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits.
     """
 
     @staticmethod
@@ -264,6 +283,33 @@ class MeteringService:
             '/argosy.metering.v1.MeteringService/Reserve',
             argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveRequest.SerializeToString,
             argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReserveHits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/argosy.metering.v1.MeteringService/ReserveHits',
+            argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveHitsRequest.SerializeToString,
+            argosy_dot_metering_dot_v1_dot_metering__pb2.ReserveHitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

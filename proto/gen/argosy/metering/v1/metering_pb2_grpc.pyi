@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MeteringServiceStub:
-    """Reserves before spend and answers what was used. The tenant is always the caller's."""
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,6 +37,11 @@ class MeteringServiceStub:
     """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
     Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA. The second has the input price of each bound in nano-USD, separated by
     commas, in the metadata of its google.rpc.ErrorInfo: input_per_million_nano_usd.
+    """
+    ReserveHits: _grpc.UnaryUnaryMultiCallable[_metering_pb2.ReserveHitsRequest, _metering_pb2.ReserveHitsResponse]
+    """Set the cost of cached answers of any tenants aside, many at once. What each consumed is known: when no usage event
+    tells of one before its lease is over, it is billed. Safe to repeat with the same request ids. Needs the role
+    "service". A refusal, UNPRICED_MODEL or INSUFFICIENT_QUOTA, is of one answer and no error of the call.
     """
     StartAttempt: _grpc.UnaryUnaryMultiCallable[_metering_pb2.StartAttemptRequest, _metering_pb2.StartAttemptResponse]
     """Record that a provider call after the first is about to be made, and hold what it can cost beside what the calls before
@@ -65,13 +70,18 @@ class MeteringServiceStub:
 
 @_typing.type_check_only
 class MeteringServiceAsyncStub(MeteringServiceStub):
-    """Reserves before spend and answers what was used. The tenant is always the caller's."""
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Reserve: _aio.UnaryUnaryMultiCallable[_metering_pb2.ReserveRequest, _metering_pb2.ReserveResponse]  # type: ignore[assignment]
     """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
     Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA. The second has the input price of each bound in nano-USD, separated by
     commas, in the metadata of its google.rpc.ErrorInfo: input_per_million_nano_usd.
+    """
+    ReserveHits: _aio.UnaryUnaryMultiCallable[_metering_pb2.ReserveHitsRequest, _metering_pb2.ReserveHitsResponse]  # type: ignore[assignment]
+    """Set the cost of cached answers of any tenants aside, many at once. What each consumed is known: when no usage event
+    tells of one before its lease is over, it is billed. Safe to repeat with the same request ids. Needs the role
+    "service". A refusal, UNPRICED_MODEL or INSUFFICIENT_QUOTA, is of one answer and no error of the call.
     """
     StartAttempt: _aio.UnaryUnaryMultiCallable[_metering_pb2.StartAttemptRequest, _metering_pb2.StartAttemptResponse]  # type: ignore[assignment]
     """Record that a provider call after the first is about to be made, and hold what it can cost beside what the calls before
@@ -99,7 +109,7 @@ class MeteringServiceAsyncStub(MeteringServiceStub):
     """List the prices that a key has had, the newest first. Needs the role "platform_admin"."""
 
 class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reserves before spend and answers what was used. The tenant is always the caller's."""
+    """Reserves before spend and answers what was used. The tenant is the caller's, but for ReserveHits."""
 
     @_abc_1.abstractmethod
     def Reserve(
@@ -110,6 +120,17 @@ class MeteringServiceServicer(metaclass=_abc_1.ABCMeta):
         """Set the most that a request can cost aside, or refuse. Safe to repeat with the same request_id.
         Errors: UNPRICED_MODEL, INSUFFICIENT_QUOTA. The second has the input price of each bound in nano-USD, separated by
         commas, in the metadata of its google.rpc.ErrorInfo: input_per_million_nano_usd.
+        """
+
+    @_abc_1.abstractmethod
+    def ReserveHits(
+        self,
+        request: _metering_pb2.ReserveHitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metering_pb2.ReserveHitsResponse, _abc.Awaitable[_metering_pb2.ReserveHitsResponse]]:
+        """Set the cost of cached answers of any tenants aside, many at once. What each consumed is known: when no usage event
+        tells of one before its lease is over, it is billed. Safe to repeat with the same request ids. Needs the role
+        "service". A refusal, UNPRICED_MODEL or INSUFFICIENT_QUOTA, is of one answer and no error of the call.
         """
 
     @_abc_1.abstractmethod

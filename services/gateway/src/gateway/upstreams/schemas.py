@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, SecretStr
-from values.limits import MAX_CHAT_BYTES
+from values.limits import MAX_CHAT_BYTES, MAX_RERANK_DOCUMENTS
 
 from gateway.flags.schemas import MAX_VERSION, Reason
 from gateway.web.schemas import StrictBody
@@ -21,7 +21,7 @@ TenantOrAll = Annotated[
 ]
 Label = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Weight = Annotated[int, Field(strict=True, ge=1, le=1_000, description="Its share of the calls, relative to others'.")]
-Kind = Literal["openai", "anthropic", "litellm"]
+Kind = Literal["openai", "anthropic", "litellm", "cohere", "jina", "voyage", "tei"]
 
 
 class UpstreamCapabilities(StrictBody):
@@ -37,7 +37,9 @@ class UpstreamCapabilities(StrictBody):
 class UpstreamDocument(StrictBody):
     """An upstream. Fields that are left out have the defaults of its kind."""
 
-    kind: Kind = Field(description="Its API: OpenAI's, Anthropic's, or any other through litellm.")
+    kind: Kind = Field(
+        description="Its API: OpenAI's, Anthropic's, any other through litellm, or one that only scores documents."
+    )
     base_url: str | None = Field(
         None,
         max_length=2_000,
@@ -66,6 +68,9 @@ class UpstreamDocument(StrictBody):
     keep_alive_seconds: float = Field(4, ge=0, le=600)
     max_connections: int = Field(4096, ge=1, le=65_536, description="Calls at once, in each worker.")
     max_response_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=MAX_CHAT_BYTES)
+    max_documents_per_call: int | None = Field(
+        None, ge=1, le=MAX_RERANK_DOCUMENTS, description="`tei`: what it takes at once; 32 by default."
+    )
     capabilities: UpstreamCapabilities = Field(default_factory=UpstreamCapabilities)
 
 
@@ -101,6 +106,7 @@ class UpstreamRead(BaseModel):
     keep_alive_seconds: float | None = None
     max_connections: int | None = None
     max_response_bytes: int | None = None
+    max_documents_per_call: int | None = None
     capabilities: UpstreamCapabilities
 
 

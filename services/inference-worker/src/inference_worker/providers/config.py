@@ -90,7 +90,7 @@ class TokenCounterConfig(ProviderConfig):
         return LazyTokenCounter(load_encoding, self.encoding) if self.encoding is not None else NullTokenCounter()
 
 
-class HttpUpstreamConfig(TokenCounterConfig):
+class HttpConfig(ProviderConfig):
     """An upstream that is called over HTTP, without litellm."""
 
     base_url: BaseUrl = Field(description="Address of the API, without the path of the call.")
@@ -149,3 +149,7 @@ class HttpUpstreamConfig(TokenCounterConfig):
             max_response_bytes=self.max_response_bytes,
             refuse_link_local=self.refuse_link_local,
         )
+
+
+class HttpUpstreamConfig(HttpConfig, TokenCounterConfig):
+    """An upstream with a language model, that is called over HTTP."""

@@ -26,6 +26,7 @@ from inference_worker.providers.credentials import Credential
 from inference_worker.providers.model import ContextLengthExceeded, Scores, UpstreamProtocolError, UpstreamRateLimited
 from inference_worker.providers.onnx_model import batches, check_folder, load_session, load_tokenizer, padded
 from inference_worker.providers.ports import Upstream
+from inference_worker.providers.scores import to_score
 from inference_worker.token_counting.model import NullTokenCounter
 
 if TYPE_CHECKING:
@@ -212,13 +213,6 @@ def checked_inputs(session: Any, folder: Path) -> frozenset[str]:
     if len(outputs) != 1 or len(shape) > 2 or (len(shape) == 2 and shape[1] not in {1, None}):
         raise ValueError(f"{folder} has no cross-encoder: it must have one output, of one number for each pair")
     return inputs
-
-
-def to_score(logit: float) -> float:
-    """The logistic function: from 0 to 1, in the order of the logits."""
-    if logit >= 0:
-        return 1 / (1 + math.exp(-logit))
-    return math.exp(logit) / (1 + math.exp(logit))
 
 
 def _too_long(index: int) -> ContextLengthExceeded:

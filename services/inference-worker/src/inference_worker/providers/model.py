@@ -1,4 +1,4 @@
-"""How a provider call fails, and what an embedding call returns.
+"""How a provider call fails, and what calls for vectors and scores return.
 
 ArgosyError
 └── UpstreamFailed                      connect error, 5xx
@@ -87,6 +87,8 @@ class UpstreamFailed(ArgosyError):
         self.provider_code = provider_code
         self.usage: TokenUsage | None = None
         """What the upstream reported beside its error."""
+        self.search_units: int | None = None
+        """What it reported in this unit; see `Scores`."""
 
 
 class UpstreamOverloaded(UpstreamFailed):
@@ -240,6 +242,10 @@ class Scores:
 
     scores: tuple[float, ...]
     usage: TokenUsage | None
+    search_units: int | None = None
+    """What Cohere bills: a query with up to a hundred documents. None when it was not reported."""
+    unscored: int = 0
+    """Documents that the upstream left out. Their score is 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,17 @@ from inference_worker.providers.cross_encoder import CrossEncoderConfig
 from inference_worker.providers.litellm import LitellmConfig
 from inference_worker.providers.minilm import OnnxConfig
 from inference_worker.providers.openai.config import OpenaiConfig
+from inference_worker.providers.rerankers.config import CohereConfig, JinaConfig, TeiConfig, VoyageConfig
 
 UpstreamConfig = Annotated[
-    OpenaiConfig | AnthropicConfig | LitellmConfig | OnnxConfig | CrossEncoderConfig,
+    OpenaiConfig
+    | AnthropicConfig
+    | LitellmConfig
+    | OnnxConfig
+    | CrossEncoderConfig
+    | CohereConfig
+    | JinaConfig
+    | VoyageConfig
+    | TeiConfig,
     Field(discriminator="kind"),
 ]

@@ -1,30 +1,34 @@
 """Opens what snapshots declare: upstreams by their documents, credentials by the keys of the settings."""
 
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from chassis.clock import Clock
 from chassis.sealing import KeyRing, SealUnreadable
 from chassis.telemetry import logger
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from inference_worker.providers.anthropic.config import AnthropicConfig
 from inference_worker.providers.credentials import Credential, SealedCredential
 from inference_worker.providers.litellm import LitellmConfig
 from inference_worker.providers.openai.config import OpenaiConfig
 from inference_worker.providers.ports import Upstream
+from inference_worker.providers.rerankers.config import CohereConfig, JinaConfig, TeiConfig, VoyageConfig
 from inference_worker.providers.sealed import open_sealed
 from inference_worker.upstreams.model import UpstreamDocument
 
 log = logger(__name__)
 
-DeclaredConfig = OpenaiConfig | AnthropicConfig | LitellmConfig
+DeclaredConfig = Annotated[
+    OpenaiConfig | AnthropicConfig | LitellmConfig | CohereConfig | JinaConfig | VoyageConfig | TeiConfig,
+    Field(discriminator="kind"),
+]
 
 _CONFIG: Final[TypeAdapter[Any]] = TypeAdapter(DeclaredConfig)
 _FIELDS: Final = frozenset(
     {
         *("kind", "base_url", "encoding", "shares_prompt_cache", "tenant_cache_field", "max_connections"),
-        *("max_response_bytes", "version", "litellm_provider"),
+        *("max_response_bytes", "version", "litellm_provider", "max_documents_per_call"),
     }
 )
 _SECONDS: Final = {"connect_timeout_seconds": "connect_timeout", "keep_alive_seconds": "keep_alive"}

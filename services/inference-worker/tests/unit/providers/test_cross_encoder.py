@@ -10,8 +10,9 @@ import pytest
 from argosy_dev.parts.models.minilm import Graph
 from chassis.testing import FakeClock
 from inference_worker.providers import cross_encoder as provider
-from inference_worker.providers.cross_encoder import CrossEncoder, CrossEncoderConfig, to_score
+from inference_worker.providers.cross_encoder import CrossEncoder, CrossEncoderConfig
 from inference_worker.providers.model import ContextLengthExceeded, UpstreamProtocolError, UpstreamRateLimited
+from inference_worker.providers.scores import to_score
 from onnx import TensorProto, helper
 from values.reranking import max_rerank_tokens
 from values.usage import TokenUsage, UsageSource

@@ -7,6 +7,7 @@ import pytest
 from inference_worker.providers.anthropic.config import AnthropicConfig
 from inference_worker.providers.litellm import LitellmConfig
 from inference_worker.providers.openai.config import OpenaiConfig
+from inference_worker.providers.rerankers.config import CohereConfig, JinaConfig, TeiConfig, VoyageConfig
 from inference_worker.upstreams.model import UpstreamDocument
 from inference_worker.upstreams.open import document_to_config
 
@@ -50,6 +51,16 @@ def test_the_other_kinds_have_their_own_fields() -> None:
     assert (anthropic.version, anthropic.refuse_link_local) == ("2024-01-01", False)
     assert isinstance(gemini, LitellmConfig)
     assert (gemini.litellm_provider, gemini.base_url) == ("gemini", None)
+
+
+def test_upstreams_that_only_score_documents_are_opened_by_their_kinds() -> None:
+    http = {**HTTP, "requires_credential": False, "capabilities": {}}
+    cohere, jina, voyage = (config_of({"kind": kind, **http}) for kind in ("cohere", "jina", "voyage"))
+    tei = config_of({"kind": "tei", **http, "max_documents_per_call": 7})
+
+    assert [type(one) for one in (cohere, jina, voyage, tei)] == [CohereConfig, JinaConfig, VoyageConfig, TeiConfig]
+    assert (cohere.max_connections, cohere.refuse_link_local, cohere.documents_per_call()) == (7, True, 1000)
+    assert tei.documents_per_call() == 7
 
 
 def test_a_field_of_a_later_version_is_left_out() -> None:

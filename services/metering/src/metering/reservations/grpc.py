@@ -1,5 +1,6 @@
-"""Reserve and StartAttempt."""
+"""Reserve, ReserveHits and StartAttempt."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,15 +9,23 @@ from argosy.metering.v1 import metering_pb2
 from chassis.errors import ArgosyError, InvalidRequest
 from chassis.tenancy import Principal
 from values.money import MAX_TOKENS
-from values.protos import nano_usd_to_proto, proto_to_duration, proto_to_exposure_cause, proto_to_usage
+from values.protos import (
+    error_to_proto,
+    nano_usd_to_proto,
+    proto_to_cache_outcome,
+    proto_to_duration,
+    proto_to_exposure_cause,
+    proto_to_usage,
+)
 from values.roles import SERVICE
-from values.usage import AbsentClasses, ExposureCause, TokenUsage
+from values.usage import AbsentClasses, CacheOutcome, ExposureCause, TokenUsage
 
 from metering.metrics import RESERVATIONS, STARTED_ATTEMPTS
 from metering.prices.model import PriceCache
 from metering.prices.protos import price_to_proto
 from metering.reservations.model import ReserveRequest, ReserveResult
 from metering.reservations.reserve import ReservationStore, reserve
+from metering.reservations.reserve_hits import HitCost, HitReservation, HitReservationStore, ReservedHits, reserve_hits
 from metering.reservations.start_attempt import AttemptStore, EndedAttempt, StartedAttempt, start_attempt
 
 HELD, REPEATED = RESERVATIONS.labels("held"), RESERVATIONS.labels("repeated")
@@ -27,6 +36,7 @@ class ReservationHandler:
     """`soft_limit_percent` is the share of the cap from which responses report that the soft limit is passed."""
 
     reservations: ReservationStore
+    hits: HitReservationStore
     attempts: AttemptStore
     prices: PriceCache
     default_lease: timedelta
@@ -46,6 +56,34 @@ class ReservationHandler:
             raise
         (REPEATED if result.repeated else HELD).inc()
         return result_to_proto(result, self.soft_limit_percent)
+
+    async def reserve_hits(self, request: metering_pb2.ReserveHitsRequest) -> metering_pb2.ReserveHitsResponse:
+        costs = [
+            HitCost(
+                answer.tenant_id,
+                answer.price_key,
+                proto_to_usage(answer.usage),
+                answer.discount_percent,
+                # An outcome of a newer version counts as one that this version knows.
+                proto_to_cache_outcome(answer.outcome) or CacheOutcome.HIT,
+            )
+            for answer in request.answers
+        ]
+        hits = [
+            HitReservation(hit.request_id, hit.answer, hit.project_id, hit.key_id, hit.user_id) for hit in request.hits
+        ]
+        reserved = await reserve_hits(
+            costs,
+            hits,
+            _lease(request, self.default_lease),
+            prices=self.prices,
+            store=self.hits,
+            max_lease=self.max_lease,
+        )
+        HELD.inc(len(hits) - len(reserved.refused))
+        for error in reserved.refused.values():
+            RESERVATIONS.labels(error.code).inc()
+        return reserved_hits_to_proto(costs, reserved, self.soft_limit_percent)
 
     async def start_attempt(
         self, request: metering_pb2.StartAttemptRequest, principal: Principal
@@ -114,7 +152,23 @@ def result_to_proto(result: ReserveResult, soft_limit_percent: int) -> metering_
     )
 
 
-def _lease(request: metering_pb2.ReserveRequest, default_lease: timedelta) -> timedelta:
+def reserved_hits_to_proto(
+    costs: Sequence[HitCost], reserved: ReservedHits, soft_limit_percent: int
+) -> metering_pb2.ReserveHitsResponse:
+    response = metering_pb2.ReserveHitsResponse()
+    for place, cost in enumerate(costs):
+        answer, budget = response.answers.add(), reserved.budgets.get(cost.tenant_id)
+        if place in reserved.priced:
+            answer.price.CopyFrom(price_to_proto(reserved.priced[place].bound.row))
+        answer.soft_limit_passed = budget is not None and budget.has_passed(soft_limit_percent)
+    for hit, error in reserved.refused.items():
+        error_to_proto(error, response.refused.add(hit=hit).error)
+    return response
+
+
+def _lease(
+    request: metering_pb2.ReserveRequest | metering_pb2.ReserveHitsRequest, default_lease: timedelta
+) -> timedelta:
     if not request.HasField("lease"):
         return default_lease
     try:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from chassis.errors import ArgosyError, Kind
 from values.money import NO_CLASS_ABSENT, ZERO, NanoUsd, cost, max_cost
-from values.usage import AbsentClasses, ExposureCause, TokenUsage
+from values.usage import AbsentClasses, CacheOutcome, ExposureCause, TokenUsage
 
 from metering.budgets.model import Budget
 from metering.prices.model import PriceRow
@@ -119,13 +119,15 @@ class RequestRef(NamedTuple):
 class AnnouncedAttempt:
     """A provider call on record; `bound` is the place of its bound.
 
-    Without `usage` it has not ended, as far as metering knows. `cause` is whose doing an unknown usage is.
+    Without `usage` it has not ended, as far as metering knows. `cause` is whose doing an unknown usage is. `cache` is
+    how the cache answered, if no provider was called.
     """
 
     number: int
     bound: int
     usage: TokenUsage | None = None
     cause: ExposureCause = ExposureCause.FLEET
+    cache: CacheOutcome | None = None
 
 
 @dataclass(frozen=True, slots=True)

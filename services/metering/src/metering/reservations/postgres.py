@@ -10,9 +10,9 @@ import orjson
 from chassis.errors import ArgosyError
 from chassis.postgres import Database, GroupCommit
 from values.money import NO_CLASS_ABSENT, ClassPrices, NanoUsd, Price
-from values.usage import AbsentClasses, ExposureCause, TokenDetails, TokenUsage, UsageSource
+from values.usage import AbsentClasses, CacheOutcome, ExposureCause, TokenDetails, TokenUsage, UsageSource
 
-from metering.budgets.model import DEFAULT_SOFT_LIMIT_PERCENT
+from metering.budgets.model import DEFAULT_SOFT_LIMIT_PERCENT, Budget
 from metering.budgets.postgres import row_to_budget
 from metering.metrics import RESERVE_BATCH, RESERVE_SECONDS
 from metering.prices.model import PriceRow
@@ -26,10 +26,16 @@ from metering.reservations.model import (
     ReserveResult,
 )
 from metering.reservations.reserve import to_result
+from metering.reservations.reserve_hits import HitReservation, PricedHit
 from metering.reservations.start_attempt import StartedAttempt, announce
 
 RESERVE = "SELECT * FROM metering.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3, true)"
+# Only those that hold nothing now are read, and the last of each tenant, for the budget.
+RESERVE_HITS = """
+SELECT * FROM metering.reserve($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) WITH ORDINALITY AS r
+WHERE r.outcome <> 'held' OR r.ordinality = ANY ($12::bigint[])
+"""
 START_ATTEMPT = "SELECT metering.start_attempt($1, $2, $3, $4, $5)"
 OVERDUE = """
 SELECT tenant_id, request_id FROM metering.reservations
@@ -60,6 +66,45 @@ class PostgresReservationStore:
 
     async def reserve(self, priced: PricedReservation) -> ReserveResult:
         return await self._group.submit(priced)
+
+    async def reserve_hits(
+        self, answers: Mapping[int, PricedHit], hits: Mapping[int, HitReservation], lease: timedelta
+    ) -> tuple[Mapping[str, Budget], Mapping[int, ArgosyError]]:
+        started = perf_counter()
+        amounts = {place: answer.bound.cost for place, answer in answers.items()}
+        bounds = {place: bounds_to_json((answer.bound,)) for place, answer in answers.items()}
+        attempts = {place: attempts_to_json((answer.attempt,)) for place, answer in answers.items()}
+        tenants = [answers[hit.answer].tenant_id for hit in hits.values()]
+        rows = await self._database.system().fetch(
+            RESERVE_HITS,
+            tenants,
+            [hit.request_id for hit in hits.values()],
+            [amounts[hit.answer] for hit in hits.values()],
+            [lease] * len(hits),
+            [bounds[hit.answer] for hit in hits.values()],
+            [hit.project_id for hit in hits.values()],
+            [hit.key_id for hit in hits.values()],
+            [hit.user_id for hit in hits.values()],
+            self._default_cap,
+            self._soft_limit_percent,
+            [attempts[hit.answer] for hit in hits.values()],
+            list({tenant_id: place for place, tenant_id in enumerate(tenants, start=1)}.values()),
+        )
+        RESERVE_BATCH.observe(len(hits))
+        RESERVE_SECONDS.observe(perf_counter() - started)
+        budgets: dict[str, Budget] = {}
+        refused: dict[int, ArgosyError] = {}
+        places = list(hits)
+        for row in rows:
+            place = places[row["ordinality"] - 1]
+            hit = hits[place]
+            answer = answers[hit.answer]
+            budgets[answer.tenant_id] = row_to_budget(row)
+            if row["outcome"] != "held":
+                result = _row_to_result(answer.reservation_of(hit, lease), row)
+                if isinstance(result, ArgosyError):
+                    refused[place] = result
+        return budgets, refused
 
     async def start_attempt(self, started: StartedAttempt) -> Reservation:
         tenant_id, request_id = started.tenant_id, started.request_id
@@ -142,6 +187,7 @@ def attempts_to_json(attempts: Sequence[AnnouncedAttempt]) -> str:
         }
         # Beside the usage, so that the version before reads that.
         | ({} if attempt.usage is None or attempt.usage.details is None else {"details": attempt.usage.details})
+        | ({} if attempt.cache is None else {"cache": attempt.cache})
         for attempt in attempts
     ]
     return orjson.dumps(items, default=tuple).decode()
@@ -154,6 +200,7 @@ def json_to_attempts(text: str) -> tuple[AnnouncedAttempt, ...]:
             item["bound"],
             None if item["usage"] is None else _list_to_usage(item["usage"], item.get("details")),
             ExposureCause(item["cause"]),
+            CacheOutcome(item["cache"]) if "cache" in item else None,
         )
         # Most requests announce nothing.
         for item in (() if text == NO_ATTEMPTS else orjson.loads(text))

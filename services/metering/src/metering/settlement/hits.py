@@ -1,13 +1,13 @@
-"""Answers of the cache that cost their tenants nothing: requests that reserved nothing, settled many at a time."""
+"""Answers of the cache, settled many at a time: requests that reserved and pay nothing, or that hold their price."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from values.money import ZERO
+from values.money import ZERO, cost
 
-from metering.reservations.model import Reservation, ReservationState
+from metering.reservations.model import FIRST_ATTEMPT, Reservation, ReservationState
 from metering.settlement.model import LockedRequest, SettledAttempt, SettlementChanges, UsageEvent
 from metering.settlement.settle import settle
 
@@ -49,6 +49,21 @@ def settle_answer(answer: UsageEvent, now: datetime) -> SettlementChanges | None
     changes = settle(answer, LockedRequest(), ZERO, now)
     is_free = not changes.transactions and len(changes.settlements) == 1 and changes.settlements[0].cache is not None
     return changes if is_free else None
+
+
+def settle_held_answer(answer: UsageEvent, now: datetime) -> SettlementChanges | None:
+    """Settle a request that got this answer and holds its price, or more; None unless it is billed for it."""
+    if len(answer.attempts) != 1:
+        return None
+    (attempt,) = answer.attempts
+    tokens, price = attempt.usage.known, attempt.price
+    if tokens is None or price is None or attempt.cache is None or attempt.number != FIRST_ATTEMPT:
+        return None
+    held = cost(*tokens, price, attempt.usage.details)
+    if not held:
+        return None
+    reservation = Reservation(answer.tenant_id, answer.request_id, ReservationState.HELD, held, (), now, now)
+    return settle(answer, LockedRequest(reservation), ZERO, now)
 
 
 def settled_at(changes: SettlementChanges, time: datetime) -> SettlementChanges:

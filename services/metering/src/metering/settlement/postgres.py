@@ -5,12 +5,11 @@ requests share (`finish_settlement`). The last one locks budgets, so reservation
 The lock order is in migrations/functions/lock_budgets.sql.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
-import orjson
 from chassis.postgres import Database
 from values.money import NanoUsd
 from values.usage import ExposureCause
@@ -21,7 +20,15 @@ from metering.metrics import SETTLE_BATCH, SETTLE_SECONDS
 from metering.reservations.model import RequestNotFound, RequestRef
 from metering.reservations.postgres import row_to_reservation
 from metering.settlement.expire import expire
-from metering.settlement.hits import MAX_SETTLED_AT_ONCE, Hit, Hits, settle_answer, settled_at, split_settled
+from metering.settlement.hits import (
+    MAX_SETTLED_AT_ONCE,
+    Hit,
+    Hits,
+    settle_answer,
+    settle_held_answer,
+    split_settled,
+)
+from metering.settlement.hits_postgres import FINISH, insert_hits, rows_to_json, settle_held_hits
 from metering.settlement.model import (
     LockedRequest,
     RequestStatement,
@@ -44,9 +51,7 @@ from metering.settlement.settle import COUNTED_CAUSES, settle_all
 
 LOCK = "SELECT * FROM metering.lock_requests($1, $2, $3)"
 LOCK_OVERDUE = "SELECT * FROM metering.lock_overdue_requests($1, $2, $3)"
-FINISH = "SELECT metering.finish_settlement($1, $2, $3, $4, $5, $6, $7, $8)"
 
-INSERT_HITS = "SELECT * FROM metering.insert_hits($1, $2, $3, $4, $5, $6, $7)"
 FIND_SETTLED_HITS = "SELECT metering.find_settled_hits($1, $2, $3)"
 
 # One statement, so that it reads all of the request as of one instant.
@@ -154,45 +159,20 @@ class PostgresSettlementStore:
     async def settle_hits(self, hits: Hits) -> Sequence[SettlementChanges]:
         started = perf_counter()
         now = datetime.now(UTC)  # until the database says its own
-        answers = {place: settle_answer(answer, now) for place, answer in enumerate(hits.answers)}
-        free = {place: changes for place, changes in answers.items() if changes is not None}
+        free, held = _answers(settle_answer, hits, now), _answers(settle_held_answer, hits, now)
         waiting = [hit for hit in hits.hits if hit.answer in free]
-        others = [hit for hit in hits.hits if hit.answer not in free]
+        holding = [hit for hit in hits.hits if hit.answer in held and hit.answer not in free]
+        others = [hit for hit in hits.hits if hit.answer not in free and hit.answer not in held]
         changes: list[SettlementChanges] = []
-        if waiting:
-            changes, known = await self._insert_hits(hits, free, waiting)
-            others += known
+        for settle, answers, part in ((insert_hits, free, waiting), (settle_held_hits, held, holding)):
+            if part:
+                async with self._database.system() as connection:
+                    settled, left = await settle(connection, hits, answers, part)
+                changes += settled
+                others += left
         SETTLE_BATCH.observe(len(hits.hits))
         SETTLE_SECONDS.observe(perf_counter() - started)
         return [*changes, *(await self._settle_known(hits, others) if others else ())]
-
-    async def _insert_hits(
-        self, hits: Hits, free: Mapping[int, SettlementChanges], waiting: Sequence[Hit]
-    ) -> tuple[list[SettlementChanges], list[Hit]]:
-        """Settle those that are new, in one transaction; return what changed, and the hits that are on record."""
-        rows = [
-            {**settlement_to_row(changes.reservation, changes.settlements[0]), "answer": place}
-            for place, changes in free.items()
-        ]
-        async with self._database.system() as connection:
-            (row,) = await connection.fetch(
-                INSERT_HITS,
-                [hits.answers[hit.answer].tenant_id for hit in waiting],
-                [hit.request_id for hit in waiting],
-                [hit.project_id for hit in waiting],
-                [hit.key_id for hit in waiting],
-                [hits.answers[hit.answer].event_id for hit in waiting],
-                [hit.answer for hit in waiting],
-                _to_json(rows),
-            )
-            inserted = row["places"] or []
-            if inserted:
-                settled = {place: settled_at(changes, row["inserted_at"]) for place, changes in free.items()}
-                changes = [settled[waiting[place - 1].answer] for place in inserted]
-                usage, cache = _to_json(changes_to_usage_rows(changes)), _to_json(changes_to_cache_rows(changes))
-                await connection.execute(FINISH, "[]", [], [], [], [], usage, cache, "[]")
-        known = set(range(1, len(waiting) + 1)).difference(inserted)
-        return changes if inserted else [], [waiting[place - 1] for place in sorted(known)]
 
     async def _settle_known(self, hits: Hits, known: Sequence[Hit]) -> list[SettlementChanges]:
         """Leave requests that are settled already as they are; settle the others, which are few, by themselves."""
@@ -233,18 +213,22 @@ async def _write(connection: Any, all_changes: Sequence[SettlementChanges]) -> N
         [transaction_to_row(owner.tenant_id, owner.request_id, transaction) for owner, transaction in transactions],
         [row for owner, transaction in transactions for row in entries_to_rows(owner.tenant_id, transaction)],
     )
-    await connection.execute(INSERT_ROWS, *map(_to_json, tables))
+    await connection.execute(INSERT_ROWS, *map(rows_to_json, tables))
     closures = [closure_to_row(change.reservation) for change in changes if change.case in CLOSING_CASES]
     sums = (changes_to_usage_rows, changes_to_cache_rows, changes_to_right_sizing_rows)
-    rows = [_to_json(sum_up(changes)) for sum_up in sums]
-    await connection.execute(FINISH, _to_json(closures), *changes_to_adjustments(changes), *rows)
+    rows = [rows_to_json(sum_up(changes)) for sum_up in sums]
+    await connection.execute(FINISH, rows_to_json(closures), *changes_to_adjustments(changes), *rows)
+
+
+def _answers(
+    settle: Callable[[UsageEvent, datetime], SettlementChanges | None], hits: Hits, now: datetime
+) -> dict[int, SettlementChanges]:
+    """Settle each answer once, for all of its requests; those that `settle` does not settle are left out."""
+    settled = {place: settle(answer, now) for place, answer in enumerate(hits.answers)}
+    return {place: changes for place, changes in settled.items() if changes is not None}
 
 
 def _row_to_locked_request(row: Mapping[str, Any]) -> LockedRequest:
     exists = row["state"] is not None
     reservation = row_to_reservation(row, row["tenant_id"], row["request_id"]) if exists else None
     return LockedRequest(reservation, json_to_settled(row["settlements"]))
-
-
-def _to_json(rows: list[dict[str, Any]]) -> str:
-    return orjson.dumps(rows).decode()

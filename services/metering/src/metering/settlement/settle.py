@@ -91,7 +91,7 @@ class RequestSettler:
         """Settle a call of which no event tells: by the usage that was announced, else as an estimate at its bound."""
         price = self.reservation.bounds[announced.bound].row.price
         usage = announced.usage or UNKNOWN_USAGE
-        attempt = Attempt(announced.number, price.key, price.version, usage, price, announced.cause)
+        attempt = Attempt(announced.number, price.key, price.version, usage, price, announced.cause, announced.cache)
         return self.settle(attempt, payable, NO_EVENT if usage.known is None else ANNOUNCED)
 
     def post(self, settlement: Settlement) -> list[Transaction]:

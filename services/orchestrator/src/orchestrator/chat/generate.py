@@ -1,6 +1,5 @@
 """Answers a chat completion: prepare, infer, finalize."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -95,25 +94,16 @@ class ChatCompletions:
         return draft, lookup
 
     async def _give(self, cache: ChatCache, hit: Hit, draft: Draft) -> tuple[ChatEvent, ...]:
-        """Return all events of a cached answer, reserved and recorded.
+        """Return all events of a cached answer, charged and noted for its record.
 
         Together: a message between services costs as much as making the answer.
         """
-        await cache.pace.wait()
         request, model = draft.request, draft.route.model
         owner = (request.principal, request.request_id)
         if hit.is_free:
+            await cache.pace.wait()
             return cached_events(draft, cache.charges.record_free(*owner, hit, model))
-        charged = await cache.charges.reserve(*owner, hit, draft.deadline)
-        # There is no await between the reservation and this task: it is settled also when the client leaves.
-        task = self.tasks.start(
-            cache.charges.record(*owner, charged, model), (request.principal.tenant_id, request.request_id)
-        )
-        try:
-            await asyncio.shield(task)
-        finally:
-            self.tasks.detach(task)
-        return cached_events(draft, charged)
+        return cached_events(draft, await cache.charges.charge(*owner, hit, model, draft.deadline))
 
     async def _open(self, draft: Draft, lookup: Lookup | None) -> Run:
         """Reserve, and start the task that answers by a plan."""

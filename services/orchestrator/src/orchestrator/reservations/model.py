@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 from chassis.errors import ArgosyError
+from chassis.tenancy import Principal
 from values.money import INPUT_PRICES, NO_CLASS_ABSENT, NanoUsd, Price
-from values.usage import AbsentClasses
+from values.usage import AbsentClasses, CacheOutcome, TokenUsage
 
 from orchestrator.usage.model import AttemptUsage
 
@@ -38,6 +39,25 @@ class Reservation(NamedTuple):
     soft_limit_passed: bool = False
     cheap: int = 0
     """How many of the first bounds are of cheap candidates, which an easy request tries before the others."""
+
+
+class HitRequest(NamedTuple):
+    """A request that gets an answer of the cache, for the exact price of what that consumed."""
+
+    principal: Principal
+    request_id: str
+    price_key: str
+    usage: TokenUsage
+    """Both counts are known."""
+    discount_percent: int
+    outcome: CacheOutcome
+
+
+class ReservedHit(NamedTuple):
+    """The price of a cached answer is held. It is billed unless an event releases it."""
+
+    price: Price
+    soft_limit_passed: bool
 
 
 def refused_input_prices(error: ArgosyError) -> tuple[NanoUsd, ...]:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from chassis.errors import ArgosyError
 from chassis.tenancy import Principal
 from values.money import NanoUsd
 
-from orchestrator.reservations.model import AttemptStart, Reservation, TokenBound
+from orchestrator.reservations.model import AttemptStart, HitRequest, Reservation, ReservedHit, TokenBound
 
 
 class MeteringClient(Protocol):
@@ -27,6 +28,15 @@ class MeteringClient(Protocol):
 
         Raises `RemoteError` when metering refuses: no price, budget exhausted. `Unavailable` and `DeadlineExceeded`
         leave open whether the money is held.
+        """
+
+    async def reserve_hits(
+        self, hits: Sequence[HitRequest], lease: timedelta, timeout: timedelta
+    ) -> Sequence[ReservedHit | ArgosyError]:
+        """Hold what cached answers cost, as a service, for any tenants. Safe to repeat.
+
+        One result for each, in their order: an error is the refusal of that one. A hit of which no event tells within
+        `lease` is billed. Raises as `reserve`, for all of them.
         """
 
     async def start_attempt(self, principal: Principal, start: AttemptStart, timeout: timedelta) -> NanoUsd:

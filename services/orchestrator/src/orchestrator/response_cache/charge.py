@@ -1,9 +1,11 @@
-"""Charges a cached answer: at least its price is reserved, and one event settles it."""
+"""Charges a cached answer: its price is reserved, and its event settles it."""
 
+import asyncio
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from chassis.errors import RemoteError
 from chassis.tenancy import Principal
 from values.money import ZERO, NanoUsd, Price, cost, discount
 from values.usage import NO_USAGE, AbsentClasses, TokenDetails
@@ -11,12 +13,11 @@ from values.usage import NO_USAGE, AbsentClasses, TokenDetails
 from orchestrator.limits import Deadline
 from orchestrator.reservations.model import Reservation, TokenBound
 from orchestrator.reservations.reserve import Reservations
+from orchestrator.response_cache.charge_together import FIRST_ATTEMPT, GroupedCharges, is_unknown_method
 from orchestrator.response_cache.model import FREE_PERCENT, Hit
 from orchestrator.usage.hits import HitRecorder
 from orchestrator.usage.model import AttemptUsage, CacheUse, RequestUsage
 from orchestrator.usage.record import UsageRecorder
-
-FIRST_ATTEMPT = 1
 
 
 class Charged(NamedTuple):
@@ -39,15 +40,43 @@ class CacheCharges:
     reservations: Reservations
     recorder: UsageRecorder
     hits: HitRecorder
+    together: GroupedCharges
 
-    async def reserve(self, principal: Principal, request_id: str, hit: Hit, deadline: Deadline) -> Charged:
-        """Reserve the price of a hit that is not free, in the current price book. Raises as a reservation."""
+    async def charge(self, principal: Principal, request_id: str, hit: Hit, model: str, deadline: Deadline) -> Charged:
+        """Charge a hit that is not free, at the current price book. Raises as a reservation.
+
+        Then it is billed, whether the client still waits or not.
+        """
+        if deadline.remaining() > self.together.timeout:
+            try:
+                reserved = await self.together.charge(principal, request_id, hit, model)
+                return Charged(hit, reserved.price, reserved.soft_limit_passed)
+            except RemoteError as error:
+                if not is_unknown_method(error):
+                    raise
+        return await self._charge_alone(principal, request_id, hit, model, deadline)
+
+    async def _charge_alone(
+        self, principal: Principal, request_id: str, hit: Hit, model: str, deadline: Deadline
+    ) -> Charged:
+        """Charge it with a reservation and an event of its own: it has little time, or metering is older."""
         answer = hit.answer
         tokens = answer.usage.known or (0, 0)
         reservations = replace(self.reservations, discount_percent=hit.percent_off)
         bound = TokenBound(answer.price_key, *tokens, absent_classes(answer.usage.details))
         reservation = await reservations.reserve(principal, request_id, (bound,), deadline)
-        return Charged(hit, reservation.prices[0], reservation.soft_limit_passed)
+        charged = Charged(hit, reservation.prices[0], reservation.soft_limit_passed)
+        attempt = AttemptUsage(FIRST_ATTEMPT, charged.price, answer.usage)
+        use = CacheUse(hit.outcome, model, FIRST_ATTEMPT)
+        # There is no await between the reservation and this task: it is settled also when the client leaves.
+        tasks = self.reservations.tasks
+        work = self.recorder.record(principal, request_id, (attempt,), use)
+        task = tasks.start(work, (principal.tenant_id, request_id))
+        try:
+            await asyncio.shield(task)
+        finally:
+            tasks.detach(task)
+        return charged
 
     def record_free(self, principal: Principal, request_id: str, hit: Hit, model: str) -> Charged:
         """Let a free hit be recorded soon, together with others. Raises `Unavailable` if too many wait for that."""
@@ -56,14 +85,9 @@ class CacheCharges:
         price = free_price(answer.price_key, answer.price_version)
         attempt, use = AttemptUsage(FIRST_ATTEMPT, price, answer.usage), CacheUse(hit.outcome, model, FIRST_ATTEMPT)
         owner = (principal.tenant_id, principal.project_id, principal.key_id)
+        self.hits.require_room()
         self.hits.add(RequestUsage("", *owner, request_id, (attempt,), use))
         return Charged(hit, price, soft_limit_passed=False)
-
-    async def record(self, principal: Principal, request_id: str, charged: Charged, model: str) -> None:
-        """Record the event that settles a hit."""
-        attempt = AttemptUsage(FIRST_ATTEMPT, charged.price, charged.hit.answer.usage)
-        use = CacheUse(charged.hit.outcome, model, FIRST_ATTEMPT)
-        await self.recorder.record(principal, request_id, (attempt,), use)
 
 
 def absent_classes(details: TokenDetails | None) -> AbsentClasses:

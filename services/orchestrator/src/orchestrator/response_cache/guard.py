@@ -6,7 +6,7 @@ both prompts are the same but for their form, and so are the capitals, marks and
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
@@ -51,13 +51,7 @@ _OPPOSITES: Final = frozenset(
     )
 )
 _PREFIXES: Final = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "de", "non-", "anti", "anti-")
-_DIRECTED: Final = frozenset(
-    split_words(
-        "versus over from into before after above below between through against toward prefer better worse "
-        "faster slower larger smaller more less older younger cheaper instead rather beat als vor nach que "
-        "avant après antes después"
-    )
-)
+_OWNERS: Final = frozenset({"my", "our"})
 
 
 def difference(stored: str, asked: str) -> Difference | None:
@@ -71,7 +65,10 @@ def difference(stored: str, asked: str) -> Difference | None:
         return Difference.VERBATIM
     if one.symbols != other.symbols:
         return Difference.SYMBOLS
-    return _word_difference(one, other) or _order_difference(one, other) or _writing_difference(stored, asked)
+    found = _word_difference(one, other)
+    if found is None and one.words != other.words:
+        found = Difference.ORDER
+    return found or _determiner_difference(one, other) or _writing_difference(stored, asked)
 
 
 def _word_difference(one: PromptWords, other: PromptWords) -> Difference | None:
@@ -103,21 +100,16 @@ def _are_opposites(left: Iterable[str], right: Iterable[str]) -> bool:
 def _question_difference(one: PromptWords, other: PromptWords) -> Difference | None:
     kinds = {one.question, other.question}
     # `Capital of France?` asks what it is.
-    return None if len(kinds) == 1 or kinds == {"", "what"} else Difference.QUESTION
+    return None if len(kinds) == 1 or kinds == {"", "what is"} else Difference.QUESTION
 
 
-def _order_difference(one: PromptWords, other: PromptWords) -> Difference | None:
-    """Words may come in another order only where a part of a sentence moved to its begin or end: `In Excel, how …`."""
-    if one.words == other.words:
+def _determiner_difference(one: PromptWords, other: PromptWords) -> Difference | None:
+    """`my name` is neither `a name` nor `the name`; how to do a thing does not depend on whose it is."""
+    if one.question == "how" and one.words[:1] == ("to",):
         return None
-    directed = any(word in _DIRECTED for word in one.words)
-    if (
-        directed
-        or len(one.names) > 1
-        or _quantities(one) != _quantities(other)
-        or not _is_rotation(one.words, other.words)
-    ):
-        return Difference.ORDER
+    for left, right in zip(one.determiners, other.determiners, strict=True):
+        if left != right and (left in _OWNERS or right in _OWNERS or (left and right)):
+            return Difference.WORDS
     return None
 
 
@@ -128,11 +120,3 @@ def _writing_difference(stored: str, asked: str) -> Difference | None:
     if one.marks != other.marks:
         return Difference.SYMBOLS
     return Difference.NAMES if one.capitals != other.capitals else None
-
-
-def _quantities(prompt: PromptWords) -> Sequence[str]:
-    return [word for word in prompt.words if is_quantity(word)]
-
-
-def _is_rotation(left: Sequence[str], right: Sequence[str]) -> bool:
-    return len(left) > 2 and any([*left[n:], *left[:n]] == list(right) for n in range(1, len(left)))

@@ -13,6 +13,7 @@ from orchestrator.background_tasks import BackgroundTasks
 from orchestrator.metrics import CACHE_BYPASSED, SEMANTIC_FAILURES
 from orchestrator.reservations.reserve import Reservations
 from orchestrator.response_cache.charge import CacheCharges
+from orchestrator.response_cache.charge_together import GroupedCharges
 from orchestrator.response_cache.grpc import ResponseCacheServicer
 from orchestrator.response_cache.look_up import ResponseCache
 from orchestrator.response_cache.policy import by_route
@@ -47,7 +48,9 @@ async def build_response_cache(
     index = GrpcPromptIndex(retrieval)
     semantic = SemanticCache(index, section.semantic_timeout, _starter(tasks), SEMANTIC_FAILURES.inc)
     cache = ResponseCache(store, section.limits(), on_bypassed=CACHE_BYPASSED.inc)
-    charges = CacheCharges(reservations, recorder, HitRecorder(outbox, tasks))
+    hits = HitRecorder(outbox, tasks)
+    together = GroupedCharges(reservations.metering, recorder, hits, tasks, reservations.limits.reserve_timeout)
+    charges = CacheCharges(reservations, recorder, hits, together)
     chat = ChatCache(cache, by_route(section.policy()), charges, semantic)
     return chat, ResponseCacheServicer(PurgeCache(store, Removals(store, _starter(tasks)), (index,)))
 

@@ -30,22 +30,28 @@ _SMALL: Final = {word: number for number, word in enumerate(_ONES)} | {
 _LARGE: Final = {"hundred": 100, "thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
 
 _OTHER_LANGUAGES: Final = {
-    **{
+    "de": {
         word: str(number)
         for number, word in enumerate(
             split_words("null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf")
         )
     },
-    **{
+    "fr": {
         word: str(number)
         for number, word in enumerate(split_words("deux trois quatre cinq six sept huit neuf dix onze douze"), 2)
     },
-    **{
+    "es": {
         word: str(number)
         for number, word in enumerate(split_words("dos tres cuatro cinco seis siete ocho nueve diez once doce"), 2)
     },
 }
-"""Words that also are English or articles are left out where they would be read wrongly; they then count as words."""
+_UNKNOWN_LANGUAGE: Final = {
+    word: number
+    for numbers in _OTHER_LANGUAGES.values()
+    for word, number in numbers.items()
+    if word not in {"once", "null", "dos", "six", "dix"}
+}
+"""By language: `once` is eleven in Spanish only. Articles are left out; they count as words."""
 
 _UNITS: Final = {
     spelling: name
@@ -84,6 +90,7 @@ _MONTH_DAY: Final = re.compile(rf"\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?\b(
 _THOUSANDS: Final = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _CURRENCY: Final = re.compile(r"([$€£¥])\s?(\d[\d.,]*\d|\d)")
 _SUFFIXED: Final = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s?(%|°[cf]|[a-z]+)(?![\w])")
+_HYPHENED: Final = re.compile(rf"(?<![\w.,:/-])(\d+|{'|'.join([*_ONES, *_TENS])})-(?=[a-z]{{3}})")
 _HALF_OF_DAY: Final = re.compile(r"(?<=[\d ])([ap])\.m\.")
 _DIGITS: Final = re.compile(r"\d")
 
@@ -94,12 +101,13 @@ def spell_quantities(text: str) -> str:
     text = _MONTH_DAY.sub(lambda match: _date(match[1], match[2], match[3]), text)
     text = _THOUSANDS.sub("", _HALF_OF_DAY.sub(r"\1m", text))
     text = _CURRENCY.sub(lambda match: f"{match[2]} {_UNITS[match[1]]}", text)
-    return _SUFFIXED.sub(_spell_suffix, text)
+    return _SUFFIXED.sub(_spell_suffix, _HYPHENED.sub(r"\1 ", text))
 
 
-def join_numbers(words: Sequence[str]) -> list[str]:
+def join_numbers(words: Sequence[str], language: str) -> list[str]:
     """Return the words with written-out numbers as digits, and units by one name where they follow a number."""
     joined: list[str] = []
+    numbers = _OTHER_LANGUAGES.get(language, {}) if language else _UNKNOWN_LANGUAGE
     place = 0
     while place < len(words):
         number, length = _read_number(words[place:])
@@ -110,7 +118,7 @@ def join_numbers(words: Sequence[str]) -> list[str]:
         word = words[place]
         after_number = bool(joined) and is_quantity(joined[-1])
         unit = _UNITS.get(word) if after_number else None
-        joined.append(unit or _OTHER_LANGUAGES.get(word) or (word if after_number else _ORDINALS.get(word, word)))
+        joined.append(unit or numbers.get(word) or (word if after_number else _ORDINALS.get(word, word)))
         place += 1
     return joined
 
@@ -131,13 +139,20 @@ def _read_number(words: Sequence[str]) -> tuple[int, int]:
         if word in _SMALL and not digits_first:
             small = _SMALL[word]
             # `twenty five` is one number; `five twenty` and `two three` are two.
-            if part % 10 or (part % 100 and small >= 10) or (part and part % 100 == 0 and part < 100):
+            if (
+                part % 10
+                or (part and small == 0)
+                or (part % 100 and small >= 10)
+                or (part and part % 100 == 0 and part < 100)
+            ):
                 break
             part += small
         elif place == 0 and digits_first:
             part = int(word)
         elif word in _LARGE and place:
             factor = _LARGE[word]
+            if not part:  # `thousand million` is no number of this reading
+                break
             if factor == 100:
                 part *= factor
             else:

@@ -8,24 +8,30 @@ import re
 from collections import Counter
 from typing import Final, NamedTuple
 
+from orchestrator.response_cache.known_names import ALWAYS_NAMES
 from orchestrator.response_cache.prompt_quantities import split_words
 
 _WORD: Final = re.compile(r"[^\W_][\w]*(?:['’.-][\w]+)*")
 _BEGINS_SENTENCE: Final = re.compile(r"(?:^|[.!?¿¡\n]\s*)\W*$")
-_CALCULATES: Final = re.compile(r"\d|[=<>^+*/|√∑∫]")
+_CALCULATES: Final = re.compile(r"\d|[=<>^+*/|√∑∫²³¹⁰-₟¼-¾⅐-⅞]")
+_COMPOUND: Final = re.compile(r"(?<=\d)-(?=[^\W\d_]{3})")
+_HOW_TO: Final = re.compile(r"how (?:do i|do we|can i|can we|should i|to) ", re.IGNORECASE)
+_CURRENCIES: Final = frozenset({"USD", "EUR", "GBP", "JPY"})
 _MARKS: Final = re.compile(
-    r"\d[\d.,:/]*\d|\d|[()\[\]{}!+*/^=<>|%]|(?<=\b\w)['’′]|(?<![^\W\d])[-\u2013\u2212]|[-\u2013\u2212](?![^\W\d])"
+    r"\d[\d.,:/]*\d|\d|[()\[\]{}!+*/^=<>|²³¹⁰-₟¼-¾⅐-⅞]|(?<=\b\w)['’′]|(?<![^\W\d])[-\u2013\u2212]|[-\u2013\u2212](?![^\W\d])"
 )
 _TEXT_TASKS: Final = frozenset(
     split_words(
-        "translate correct fix proofread count reverse spell capitalize capitalise uppercase lowercase rewrite "
-        "rephrase paraphrase summarize summarise shorten repeat punctuation punctuate letter letters character "
-        "characters syllable syllables anagram palindrome rhyme rhymes pronounce grammar word words sentence text "
+        "translate correct proofread count reverse spell capitalize capitalise uppercase lowercase repeat "
+        "punctuation punctuate character "
+        "characters syllable syllables anagram palindrome rhyme rhymes pronounce grammar word words "
         "übersetze übersetzen korrigiere zähle buchstabiere wiederhole wort wörter satz buchstaben "
         "traduis traduire corrige compte épelle répète mot mots phrase lettres "
         "traduce traducir corregir cuenta deletrea repite palabra palabras frase letras"
     )
 )
+_TEXTS: Final = frozenset(split_words("letter letters sentence sentences text texts rewrite rephrase paraphrase"))
+"""What is worked on, too, but not where a way to do it is asked for: `How do I write a cover letter?`"""
 
 
 class Writing(NamedTuple):
@@ -36,17 +42,39 @@ class Writing(NamedTuple):
     marks: tuple[str, ...]
     """Numbers, brackets and operators in their order; empty for a prompt that calculates nothing."""
     text: str
-    """All of it, where it may be a text to work on: then each letter counts. Else empty."""
+    """All of it, where it may be a text to work on: then each letter counts, and each space. Else empty."""
 
 
 def read_writing(prompt: str) -> Writing:
     """Return how a prompt is written."""
+    prompt = prompt.replace("’", "'").strip()
     words = list(_WORD.finditer(prompt))
     capitals = Counter(
-        word[0]
+        _capital_form(word[0])
         for word in words
-        if word[0] != word[0].lower() and word[0] != "I" and not _BEGINS_SENTENCE.search(prompt[: word.start()])
+        if word[0] != word[0].lower()
+        and word[0] not in _CURRENCIES
+        and word[0].split("'")[0] != "I"
+        and word[0].lower().removesuffix("'s") not in ALWAYS_NAMES
+        and not _BEGINS_SENTENCE.search(prompt[: word.start()])
     )
-    marks = tuple(_MARKS.findall(prompt.rstrip(" .!?"))) if _CALCULATES.search(prompt) else ()
-    is_text = ": " in prompt or ":\n" in prompt or any(word[0].lower() in _TEXT_TASKS for word in words)
-    return Writing(capitals, marks, " ".join(prompt.split()) if is_text else "")
+    return Writing(capitals, _marks_of(prompt), _text_of(prompt, {word[0].lower() for word in words}))
+
+
+def _capital_form(word: str) -> str:
+    return word.removesuffix("'s")
+
+
+def _marks_of(prompt: str) -> tuple[str, ...]:
+    if not _CALCULATES.search(prompt):
+        return ()
+    marks = tuple(_MARKS.findall(_COMPOUND.sub(" ", prompt.rstrip(" .!?"))))
+    # Where there are only whole numbers, words have them in their order, and may spell them out.
+    return () if all(mark.isdecimal() for mark in marks) else marks
+
+
+def _text_of(prompt: str, words: set[str]) -> str:
+    if "\n" in prompt:
+        return prompt  # its spaces may be those of a program
+    is_task = not words.isdisjoint(_TEXT_TASKS) or (not words.isdisjoint(_TEXTS) and not _HOW_TO.match(prompt))
+    return prompt if is_task or ": " in prompt else ""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Never
 
 from chassis.errors import InvalidRequest
-from values.limits import MAX_CHAT_BYTES
+from values.limits import MAX_CHAT_BYTES, MAX_RERANK_DOCUMENTS
 
 from orchestrator.upstreams.address import check_base_url
 from orchestrator.upstreams.model import Upstream, UpstreamKind
@@ -114,14 +114,17 @@ def _refuse(path: str, why: str) -> Never:
     raise InvalidRequest(f"{path} {why}.", param=path)
 
 
-_COMMON: Final[dict[str, tuple[Any, Check]]] = {
+_ALL: Final[dict[str, tuple[Any, Check]]] = {
     "kind": (None, _choice(*UpstreamKind)),
     "description": ("", _text(re.compile(r"[^\x00-\x1f\x7f]{0,500}"))),
     "requires_credential": (True, _flag),
+    "capabilities": ({}, _capabilities),
+}
+_COMMON: Final[dict[str, tuple[Any, Check]]] = {
+    **_ALL,
     "encoding": ("cl100k_base", _optional(_choice(*ENCODINGS))),
     "shares_prompt_cache": (True, _flag),
     "tenant_cache_field": (None, _optional(_choice(*CACHE_FIELDS))),
-    "capabilities": ({}, _capabilities),
 }
 _HTTP: Final[dict[str, tuple[Any, Check]]] = {
     "base_url": (None, _url),
@@ -138,4 +141,8 @@ _FIELDS: Final[dict[UpstreamKind, dict[str, tuple[Any, Check]]]] = {
         "base_url": (None, _optional(_url)),
         "litellm_provider": (None, _text(_PROVIDER)),
     },
+    UpstreamKind.COHERE: {**_ALL, **_HTTP},
+    UpstreamKind.JINA: {**_ALL, **_HTTP},
+    UpstreamKind.VOYAGE: {**_ALL, **_HTTP},
+    UpstreamKind.TEI: {**_ALL, **_HTTP, "max_documents_per_call": (32, _number(1, MAX_RERANK_DOCUMENTS))},
 }

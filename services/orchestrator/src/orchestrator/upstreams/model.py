@@ -54,6 +54,11 @@ class UpstreamKind(StrEnum):
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
     LITELLM = "litellm"
+    COHERE = "cohere"
+    """It only scores documents, as the next three."""
+    JINA = "jina"
+    VOYAGE = "voyage"
+    TEI = "tei"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Records cached answers that cost nothing: many together, soon after they were given."""
+"""Records cached answers: many together, soon after they were given."""
 
 import asyncio
 import random
@@ -18,14 +18,16 @@ COALESCE_SECONDS: Final = 0.25
 MAX_TOGETHER: Final = 1_000
 """Hits that are written in one statement. A record of Kafka has room for several thousand."""
 MAX_WAITING: Final = 20_000
-"""Hits that are not written yet. At this limit no free answer is given."""
+"""Hits that are not written yet. At this limit no cached answer is given."""
 
 
 class HitRecorder:
-    """Keeps hits in memory until they are in the outbox: nothing is to be paid, so no answer waits for its record.
+    """Keeps hits in memory until they are in the outbox.
 
-    What a process has not written when it is killed is missing in reports: at most what it gave in `COALESCE_SECONDS`,
-    or since Postgres went away. A process that ends in order writes it first.
+    No answer waits for its record: nothing is to be paid, or what is to be paid stands with its reservation.
+
+    What a process has not written when it is killed is missing in reports, or in those of the cache if it is paid: at
+    most what it gave in `COALESCE_SECONDS`, or since Postgres went away. A process that ends in order writes it first.
     """
 
     def __init__(
@@ -38,10 +40,13 @@ class HitRecorder:
         self._unwritten = 0
         self._is_busy = False
 
-    def add(self, hit: RequestUsage) -> None:
-        """Record a hit soon. Its event id is not used. Raises `Unavailable` at the limit."""
+    def require_room(self) -> None:
+        """Raise `Unavailable` at the limit of what may wait."""
         if len(self._waiting) + self._unwritten >= MAX_WAITING:
             raise Unavailable("too many cached answers wait until their use can be recorded")
+
+    def add(self, hit: RequestUsage) -> None:
+        """Record a hit soon. Its event id is not used. Its caller has asked whether there is room."""
         self._waiting.append(hit)
         if not self._is_busy:
             self._is_busy = True

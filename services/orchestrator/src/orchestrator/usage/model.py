@@ -59,7 +59,7 @@ class RequestUsage(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """Cached answers of a tenant that cost nothing. `event_id` makes writing them idempotent."""
+    """Cached answers of a tenant. `event_id` makes writing them idempotent."""
 
     event_id: str
     tenant_id: str

@@ -18,7 +18,7 @@ class UsageOutbox(Protocol):
 
 
 class HitOutbox(Protocol):
-    """Durable storage of cached answers that cost nothing."""
+    """Durable storage of cached answers."""
 
     async def write_hits(self, together: Sequence[Hits]) -> None:
         """Write all durably; writing them again changes nothing. Raises `Unavailable`."""

@@ -253,7 +253,7 @@ async def test_a_budget_that_is_too_small_names_the_part_that_counts_most() -> N
 
     assert (lack.value.reason, lack.value.param) == ("INSUFFICIENT_QUOTA", "messages[0].content[1]")
     tokens, dollars = re.findall(r"up to (\d+) tokens, \$([\d.]+)$", lack.value.message)[0]
-    price = harness.metering._price("local/smollm2-135m-instruct").input_per_million
+    price = harness.metering.price_of("local/smollm2-135m-instruct").input_per_million
     assert usd_to_nano_usd(dollars) == -(-int(tokens) * price // 1_000_000)
 
 

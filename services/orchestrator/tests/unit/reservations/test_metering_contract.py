@@ -12,11 +12,19 @@ from chassis.testing import SECRET, FakeClock, a_caller, a_principal
 from chassis.testing.grpc import serving
 from orchestrator.errors import is_refusal
 from orchestrator.reservations.metering_client import GrpcMeteringClient
-from orchestrator.reservations.model import AttemptStart, TokenBound, refused_input_prices
+from orchestrator.reservations.model import AttemptStart, HitRequest, ReservedHit, TokenBound, refused_input_prices
 from orchestrator.reservations.ports import MeteringClient
 from orchestrator.usage.model import AttemptUsage
-from values.money import ClassPrices, NanoUsd
-from values.usage import UNKNOWN_USAGE, AbsentClasses, ExposureCause
+from values.money import ClassPrices, NanoUsd, cost, discount
+from values.usage import (
+    UNKNOWN_USAGE,
+    AbsentClasses,
+    CacheOutcome,
+    ExposureCause,
+    TokenDetails,
+    TokenUsage,
+    UsageSource,
+)
 
 from services.orchestrator.tests.fakes import FakeMeteringClient
 from services.orchestrator.tests.in_memory_peers import InMemoryMetering
@@ -91,7 +99,7 @@ async def test_an_exhausted_budget_is_refused(client: MeteringClient, metering: 
         await client.reserve("req_1", [CHEAP], LEASE, TIMEOUT)
 
     assert (refused.value.kind, refused.value.reason) == (Kind.EXHAUSTED, "INSUFFICIENT_QUOTA")
-    assert refused_input_prices(refused.value) == (metering._price(CHEAP.price_key).input_per_million,)
+    assert refused_input_prices(refused.value) == (metering.price_of(CHEAP.price_key).input_per_million,)
     assert not metering.reserved
 
 
@@ -121,3 +129,38 @@ async def test_an_attempt_that_the_budget_does_not_cover_is_refused(
         await client.start_attempt(a_principal(), AttemptStart("req_1", 2, 0, ()), TIMEOUT)
 
     assert is_refusal(refused.value)
+
+
+def a_hit(request_id: str, tenant_id: str = "ten_a", off: int = 50, tokens: int = 101) -> HitRequest:
+    usage = TokenUsage(UsageSource.REPORTED, tokens, 3, TokenDetails(cached_input=7))
+    return HitRequest(a_principal(tenant_id), request_id, CHEAP.price_key, usage, off, CacheOutcome.SEMANTIC)
+
+
+async def test_hits_of_any_tenants_are_held_together_each_with_its_price(
+    client: MeteringClient, metering: FakeMeteringClient
+) -> None:
+    hits = [a_hit("req_1"), a_hit("req_2", "ten_b", off=0), a_hit("req_3"), a_hit("req_4", tokens=7)]
+    results = await client.reserve_hits(hits, LEASE, TIMEOUT)
+
+    reserved = [one for one in results if isinstance(one, ReservedHit)]
+    full = metering.price_of(CHEAP.price_key)
+    assert [one.price for one in reserved] == [discount(full, off) for off in (50, 0, 50, 50)]
+    assert metering.hit_groups == [["req_1", "req_2", "req_3", "req_4"]]
+    absent = AbsentClasses(cache_writes=True, audio_input=True, audio_output=True)
+    assert metering.reserved["req_4"] == ((TokenBound(CHEAP.price_key, 7, 3, absent),), LEASE)
+    assert not any(one.soft_limit_passed for one in reserved)
+
+
+async def test_hits_that_cannot_be_paid_are_refused_one_by_one(
+    client: MeteringClient, metering: FakeMeteringClient
+) -> None:
+    full = metering.price_of(CHEAP.price_key)
+    metering.available = 2 * cost(101, 3, full)
+    metering.soft_limit_passed = True
+    unpriced = a_hit("req_2", off=0)._replace(price_key="new/model")
+    hits = [a_hit("req_1", off=0), unpriced, a_hit("req_3", off=0), a_hit("req_4", off=0)]
+    results = await client.reserve_hits(hits, LEASE, TIMEOUT)
+
+    reasons = [one.reason if isinstance(one, RemoteError) else one for one in results]
+    held = ReservedHit(full, soft_limit_passed=True)
+    assert reasons == [held, "UNPRICED_MODEL", held, "INSUFFICIENT_QUOTA"]

@@ -1,54 +1,149 @@
-"""When a cached answer is given, and that each is recorded once."""
+"""When a cached answer is given, and that each is recorded and paid once."""
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
+import pytest
+from chassis.errors import DeadlineExceeded, Internal, Kind, RemoteError, Unavailable
+from orchestrator.chat.model import ChatEvent
+from orchestrator.reservations.model import HitRequest
 from orchestrator.response_cache.model import Charge
-from values.usage import CacheOutcome
+from values.usage import NO_USAGE, CacheOutcome
 
+from services.orchestrator.tests.harness import Harness
 from services.orchestrator.tests.unit.response_cache.test_chat import ON, USAGE, a_harness, ask, outcomes
 
+PAID = replace(ON, charge=Charge.FULL)
 
-async def test_an_answer_that_costs_something_is_given_once_its_charge_is_recorded() -> None:
-    harness = a_harness(replace(ON, charge=Charge.FULL))
+
+async def a_paid_harness() -> Harness:
+    """Make one whose cache has the answer already, given to `req_1`."""
+    harness = a_harness(PAID)
     await ask(harness, 1)
+    return harness
+
+
+def asking(harness: Harness, *numbers: int) -> list[asyncio.Task[list[ChatEvent]]]:
+    return [asyncio.create_task(harness.generate(request_id=f"req_{number}")) for number in numbers]
+
+
+def later(harness: Harness) -> list[tuple[str, object]]:
+    """Return what was recorded after the first answer: requests, and the usage of their call."""
+    return [(usage.request_id, usage.attempts[0].usage) for usage in harness.outbox.written[1:]]
+
+
+async def test_an_answer_that_costs_something_is_given_once_its_price_is_held_and_waits_for_no_record() -> None:
+    harness = await a_paid_harness()
     harness.outbox.gate.clear()
-    asked = asyncio.create_task(harness.generate(request_id="req_2"))
-    while harness.outbox.tries < 2:
+    harness.metering.gate = asyncio.Event()
+    (asked,) = asking(harness, 2)
+    for _ in range(20):
         await asyncio.sleep(0)
     assert not asked.done()
-    harness.outbox.gate.set()
+    harness.metering.gate.set()
     assert outcomes(await asked) == [CacheOutcome.HIT]
-    assert [usage.request_id for usage in harness.outbox.written] == ["req_1", "req_2"]
-
-
-async def test_a_charge_is_recorded_once_also_when_the_client_leaves_meanwhile() -> None:
-    harness = a_harness(replace(ON, charge=Charge.FULL))
-    await ask(harness, 1)
-    harness.outbox.gate.clear()
-    asked = asyncio.create_task(harness.generate(request_id="req_2"))
-    while harness.outbox.tries < 2:
-        await asyncio.sleep(0)
-    asked.cancel()
-    await asyncio.gather(asked, return_exceptions=True)
-    assert harness.tasks.is_running((harness.principal.tenant_id, "req_2"))
+    assert not later(harness)
     harness.outbox.gate.set()
     await harness.tasks.wait_idle()
-    usage = harness.outbox.written[-1]
-    assert (len(harness.outbox.written), usage.request_id, usage.attempts[0].usage) == (2, "req_2", USAGE)
+    assert later(harness) == [("req_2", USAGE)]
 
 
-async def test_a_client_that_leaves_before_its_charge_is_known_pays_nothing() -> None:
-    harness = a_harness(replace(ON, charge=Charge.FULL))
-    await ask(harness, 1)
+async def test_those_who_ask_together_hold_their_prices_together_and_are_recorded_together() -> None:
+    harness = await a_paid_harness()
+    answers = await asyncio.gather(*asking(harness, *range(2, 12)))
+    assert outcomes(*answers) == [CacheOutcome.HIT] * 10
+    await harness.tasks.wait_idle()
+    asked = [f"req_{number}" for number in range(2, 12)]
+    assert harness.metering.hit_groups == [asked]
+    assert later(harness) == [(request_id, USAGE) for request_id in asked]
+
+
+async def test_a_refusal_is_of_its_own_request() -> None:
+    harness = await a_paid_harness()
+    (asked,) = asking(harness, 2)
+    await asked
+    ((bound,), _) = harness.metering.reserved["req_2"]
+    price = harness.metering.price_of(bound.price_key)
+    cost = -(-(bound.input_tokens * price.input_per_million + bound.output_tokens * price.output_per_million) // 10**6)
+    harness.metering.available = 2 * cost + 1
+    answers = await asyncio.gather(*asking(harness, 3, 4, 5), return_exceptions=True)
+    refused = [isinstance(one, RemoteError) and one.reason == "INSUFFICIENT_QUOTA" for one in answers]
+    assert refused == [False, False, True]
+    await harness.tasks.wait_idle()
+    assert [request_id for request_id, _ in later(harness)] == ["req_2", "req_3", "req_4"]
+
+
+async def test_a_client_that_leaves_before_its_charge_is_known_pays_nothing_and_the_others_get_their_answers() -> None:
+    harness = await a_paid_harness()
     harness.metering.gate, reserving = asyncio.Event(), asyncio.Event()
     harness.metering.on_reserve = reserving.set
-    asked = asyncio.create_task(harness.generate(request_id="req_2"))
+    leaving, staying = asking(harness, 2, 3)
     await reserving.wait()
-    asked.cancel()
-    await asyncio.gather(asked, return_exceptions=True)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert harness.tasks.is_running((harness.principal.tenant_id, "req_2"))
+    harness.metering.gate.set()
+    assert outcomes(await staying) == [CacheOutcome.HIT]
     await harness.tasks.wait_idle()
-    assert (harness.outbox.written[-1].request_id, harness.outbox.written[-1].attempts) == ("req_2", ())
+    assert dict(later(harness)) == {"req_2": NO_USAGE, "req_3": USAGE}
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (Unavailable("metering restarts"), Unavailable),
+        (DeadlineExceeded("metering is frozen"), Unavailable),
+        (Internal("a bug"), Internal),
+    ],
+)
+async def test_without_an_answer_of_metering_none_is_given_and_what_it_may_hold_is_released(
+    failure: Exception, raised: type[Exception]
+) -> None:
+    harness = await a_paid_harness()
+    harness.metering.failure = failure
+    answers = await asyncio.gather(*asking(harness, 2, 3), return_exceptions=True)
+    assert [type(one) for one in answers] == [raised] * 2
+    await harness.tasks.wait_idle()
+    assert later(harness) == [("req_2", NO_USAGE), ("req_3", NO_USAGE)]
+    assert not harness.crashes
+
+
+async def test_a_refusal_of_the_whole_call_leaves_nothing_to_release() -> None:
+    harness = await a_paid_harness()
+    harness.metering.failure = RemoteError(Kind.DENIED, "PERMISSION_DENIED", "not a service")
+    (asked,) = asking(harness, 2)
+    with pytest.raises(RemoteError, match="service"):
+        await asked
+    await harness.tasks.wait_idle()
+    assert not later(harness)
+
+
+async def test_with_a_metering_of_the_version_before_each_hit_is_reserved_and_recorded_by_itself() -> None:
+    harness = await a_paid_harness()
+
+    async def unknown(*_: Any) -> list[HitRequest]:
+        raise RemoteError(Kind.INTERNAL, "UNIMPLEMENTED", "Method not found!")
+
+    harness.metering.reserve_hits = unknown  # type: ignore[method-assign, assignment]
+    answers = await asyncio.gather(*asking(harness, 2, 3))
+    assert outcomes(*answers) == [CacheOutcome.HIT] * 2
+    assert {"req_2", "req_3"} <= set(harness.metering.reserved)
+    assert dict(later(harness)) == {"req_2": USAGE, "req_3": USAGE}
+
+
+async def test_the_end_of_the_process_is_no_answer_and_releases_what_may_be_held() -> None:
+    harness = await a_paid_harness()
+    harness.metering.gate, reserving = asyncio.Event(), asyncio.Event()
+    harness.metering.on_reserve = reserving.set
+    (asked,) = asking(harness, 2)
+    await reserving.wait()
+    (charging,) = harness.tasks._running
+    charging.cancel()
+    with pytest.raises(Unavailable, match="stops"):
+        await asked
+    await harness.tasks.wait_idle()
+    assert later(harness) == [("req_2", NO_USAGE)]
 
 
 async def test_a_free_answer_waits_for_no_record_and_is_recorded_once() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import pytest
 from orchestrator.response_cache.guard import MAX_PROMPT_CHARACTERS, Difference, difference
 
+from services.orchestrator.tests.independent_prompts import INDEPENDENT_NEAR_MISSES, INDEPENDENT_PARAPHRASES
 from services.orchestrator.tests.near_prompts import FURTHER_NEAR_MISSES, NEAR_MISSES, PARAPHRASES, WRITTEN_OTHERWISE
 
 PAIRS = [(kind, one, other) for kind, pairs in NEAR_MISSES.items() for one, other in pairs]
@@ -26,6 +29,28 @@ def test_further_near_misses_are_kept_apart(one: str, other: str) -> None:
 def test_prompts_that_are_written_otherwise_are_kept_apart(one: str, other: str) -> None:
     assert difference(one, other) is not None
     assert difference(other, one) is not None
+
+
+@pytest.mark.parametrize(("name", "least"), [("first", 120), ("by_reading", 50), ("second", 60)])
+def test_near_misses_of_another_author_are_kept_apart_in_both_directions(name: str, least: int) -> None:
+    pairs = INDEPENDENT_NEAR_MISSES[name]
+    assert len(pairs) >= least
+    both = [*((one, other) for _, one, other in pairs), *((other, one) for _, one, other in pairs)]
+    assert [pair for pair in both if difference(*pair) is None] == []
+
+
+def test_half_of_the_paraphrases_of_another_author_have_no_difference() -> None:
+    assert len(INDEPENDENT_PARAPHRASES) >= 80
+    found = [pair for pair in INDEPENDENT_PARAPHRASES if difference(*pair) is None]
+    assert len(found) >= len(INDEPENDENT_PARAPHRASES) / 2
+
+
+@pytest.mark.parametrize("mark", [" and ", ", ", "!", "'s ", "'", "twenty ", "1,", "hi ", "thanks ", "( ", "how do "])
+def test_the_time_to_read_a_prompt_is_bounded(mark: str) -> None:
+    one = ("how do " + mark * MAX_PROMPT_CHARACTERS)[: MAX_PROMPT_CHARACTERS - 1]
+    before = process_time()
+    difference(f"{one}a", f"{one}b")
+    assert process_time() - before < 1
 
 
 @pytest.mark.parametrize("prompt", sorted({prompt for pair in PARAPHRASES for prompt in pair}))

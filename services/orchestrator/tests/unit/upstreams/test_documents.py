@@ -15,7 +15,15 @@ ANTHROPIC = {"kind": "anthropic", "base_url": "https://api.anthropic.com"}
 GEMINI = {"kind": "litellm", "litellm_provider": "gemini"}
 
 
-@pytest.mark.parametrize("document", [OPENAI, ANTHROPIC, GEMINI])
+RERANKERS: list[dict[str, Any]] = [
+    {"kind": "cohere", "base_url": "https://api.cohere.com/v2"},
+    {"kind": "jina", "base_url": "https://api.jina.ai/v1"},
+    {"kind": "voyage", "base_url": "https://api.voyageai.com/v1"},
+    {"kind": "tei", "base_url": "http://reranker:8080", "max_documents_per_call": 64},
+]
+
+
+@pytest.mark.parametrize("document", [OPENAI, ANTHROPIC, GEMINI, *RERANKERS])
 def test_defaults_are_written_and_read_as_the_same_upstream(document: dict[str, Any]) -> None:
     one = document_to_upstream("one", document, ())
 
@@ -131,3 +139,27 @@ def test_an_operator_may_allow_a_host() -> None:
     document = {**OPENAI, "base_url": "http://169.254.10.1:8000/v1"}
 
     assert document_to_upstream("one", document, {"169.254.10.1"}).name == "one"
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({**RERANKERS[0], "encoding": "cl100k_base"}, "encoding"),
+        ({**RERANKERS[1], "shares_prompt_cache": False}, "shares_prompt_cache"),
+        ({**RERANKERS[2], "max_documents_per_call": 9}, "max_documents_per_call"),
+        ({**RERANKERS[3], "max_documents_per_call": 0}, "max_documents_per_call"),
+        ({**RERANKERS[3], "max_documents_per_call": 1001}, "max_documents_per_call"),
+        ({"kind": "cohere"}, "base_url"),
+    ],
+)
+def test_a_reranker_has_the_fields_of_its_kind_only(document: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        document_to_upstream("one", document, ())
+
+    assert refused.value.param == path
+
+
+def test_a_server_of_rerankers_takes_as_many_documents_as_its_default_says() -> None:
+    assert document_to_upstream("one", {**RERANKERS[3]}, ()).document["max_documents_per_call"] == 64
+    without = {name: value for name, value in RERANKERS[3].items() if name != "max_documents_per_call"}
+    assert document_to_upstream("one", without, ()).document["max_documents_per_call"] == 32

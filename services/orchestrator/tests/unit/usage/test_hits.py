@@ -104,7 +104,7 @@ async def test_a_write_whose_reply_was_lost_is_repeated_and_records_nothing_twic
     assert recorded.outbox.tries == len(recorded.pauses) == 3
 
 
-async def test_no_free_answer_is_given_while_too_many_hits_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_cached_answer_is_given_while_too_many_hits_are_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "MAX_WAITING", 3)
     recorded = Recorded()
     recorded.outbox.failure = Unavailable("postgres does not answer")
@@ -115,7 +115,7 @@ async def test_no_free_answer_is_given_while_too_many_hits_are_not_written(monke
         await asyncio.sleep(0)
     recorded.recorder.add(a_hit(2))
     with pytest.raises(Unavailable, match="recorded"):
-        recorded.recorder.add(a_hit(3))
+        recorded.recorder.require_room()
     recorded.outbox.failure = None
     await recorded.tasks.wait_idle()
     recorded.recorder.add(a_hit(3))

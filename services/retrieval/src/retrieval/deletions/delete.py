@@ -33,7 +33,7 @@ class DeletionQueue(Protocol):
         """Claim deletions that are due; no other process gets them during the lease."""
 
     async def delete_chunks(self, deletion: PendingDeletion, limit: int) -> bool:
-        """Delete at most `limit` chunks of the attachment. Returns False when none was left."""
+        """Delete at most `limit` chunks of the attachment. False when none was left, or the lease is lost."""
 
     async def complete(self, deletion: PendingDeletion) -> None:
         """Remove the deletion from the queue. Does nothing when another process has claimed it since."""

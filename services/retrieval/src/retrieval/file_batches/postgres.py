@@ -5,7 +5,7 @@ from typing import Any
 
 from chassis.ids import new_id
 from chassis.kafka import Outbox
-from chassis.postgres import Database
+from chassis.postgres import Database, repeat_aborted
 from chassis.tenancy import Principal
 
 from retrieval.file_batches.model import (
@@ -16,8 +16,9 @@ from retrieval.file_batches.model import (
     too_many_file_batches,
 )
 from retrieval.files.page import Page, to_page
+from retrieval.locks.postgres import lock_batch, lock_to_write
 from retrieval.vector_stores.attachments_postgres import (
-    attach_file,
+    attach_files,
     attachment_row,
     check_exists,
     check_live,
@@ -33,13 +34,15 @@ INSERT INTO file_batch_members (tenant_id, vector_store_id, batch_id, file_id, a
 _COUNT = "SELECT count(*) FROM file_batches WHERE tenant_id = $1 AND vector_store_id = $2"
 # A count and not NOT EXISTS, which without statistics may become a join of all batches with all attachments.
 _FORGET = """
-DELETE FROM file_batches WHERE tenant_id = $1 AND vector_store_id = $2 AND batch_id IN (
+WITH ended AS MATERIALIZED (
     SELECT b.batch_id FROM file_batches b
     WHERE b.tenant_id = $1 AND b.vector_store_id = $2 AND 0 = (
         SELECT count(*) FROM file_batch_members m JOIN attachments a USING (tenant_id, vector_store_id, file_id)
         WHERE m.tenant_id = $1 AND m.vector_store_id = $2 AND m.batch_id = b.batch_id AND a.state = 'in_progress'
          AND (m.attachment IS NULL OR m.attachment = a.attachment))
-    ORDER BY b.batch_id LIMIT $3)
+    ORDER BY b.batch_id LIMIT $3 FOR UPDATE OF b
+)
+DELETE FROM file_batches WHERE tenant_id = $1 AND vector_store_id = $2 AND batch_id IN (SELECT batch_id FROM ended)
 """
 # The number, not the file: a file that was taken out and attached again since belongs to the request that attached it.
 _GET = """
@@ -79,16 +82,16 @@ class PostgresFileBatches:
         self._outbox = outbox
         self._wake_relay = wake_relay
 
+    @repeat_aborted
     async def create(self, principal: Principal, vector_store_id: str, files: Sequence[FileToAttach]) -> FileBatch:
         key = (principal.tenant_id, vector_store_id, new_id("vsfb_"))
         async with self._database.tenant(principal.tenant_id) as connection:
             await check_live(connection, principal.tenant_id, vector_store_id)
             await _make_room(connection, principal.tenant_id, vector_store_id)
             await connection.execute(_INSERT, *key)
-            # In the same order in every transaction, because two batches of the same files would wait for each other.
-            for file in sorted(files, key=lambda file: file.file_id):
-                attachment = await attach_file(connection, self._outbox, principal, vector_store_id, file)
-                await connection.execute(_INSERT_MEMBER, *key, file.file_id, attachment)
+            attachments = await attach_files(connection, self._outbox, principal, vector_store_id, files)
+            members = [(*key, file.file_id, number) for file, number in zip(files, attachments, strict=True)]
+            await connection.executemany(_INSERT_MEMBER, members)
             row = await connection.fetchrow(_GET, *key)
         self._wake_relay()
         return row_to_file_batch(row)
@@ -97,8 +100,12 @@ class PostgresFileBatches:
         async with self._database.tenant(tenant_id) as connection:
             return row_to_file_batch(await _batch_row(connection, tenant_id, vector_store_id, batch_id))
 
+    @repeat_aborted
     async def cancel(self, tenant_id: str, vector_store_id: str, batch_id: str) -> FileBatch:
         async with self._database.tenant(tenant_id) as connection:
+            # The store first, as where it is deleted; no error yet if it is not there.
+            await lock_to_write(connection, tenant_id, vector_store_id)
+            await lock_batch(connection, tenant_id, vector_store_id, batch_id)
             before = await _batch_row(connection, tenant_id, vector_store_id, batch_id)
             if before["own_in_progress"]:
                 await connection.execute(_CANCEL, tenant_id, vector_store_id, batch_id)

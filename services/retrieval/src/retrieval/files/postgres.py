@@ -4,15 +4,17 @@ from datetime import timedelta
 from typing import Any
 
 from chassis.errors import DeadlineExceeded, Unavailable
-from chassis.postgres import Database
+from chassis.postgres import Database, repeat_aborted
 
 from retrieval.files.model import DELETION_LEASE, File, FileMetadata, file_not_found, object_deletion_id, object_key
 from retrieval.files.page import Page, to_page
+from retrieval.locks.postgres import lock_attachments_of_file
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.quotas.postgres import check_file
 
 _INSERT = """
-INSERT INTO files (tenant_id, file_id, filename, purpose, size_bytes) VALUES ($1, $2, $3, $4, $5) RETURNING *
+INSERT INTO files (tenant_id, file_id, filename, purpose, size_bytes) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING RETURNING *
 """
 _GET = "SELECT * FROM files WHERE tenant_id = $1 AND file_id = $2"
 # Ids begin with the time, so their order is the order of creation.
@@ -72,16 +74,22 @@ class PostgresFiles:
             if not await connection.fetchval(_POSTPONE_DELETION, tenant_id, deletion_id, key, lifetime, DELETION_LEASE):
                 raise Unavailable("an earlier upload of this file is being deleted; try again in some minutes")
 
+    @repeat_aborted
     async def commit_upload(
         self, tenant_id: str, file_id: str, metadata: FileMetadata, size_bytes: int, quota: Quota = UNLIMITED
     ) -> File:
         async with self._database.tenant(tenant_id) as connection:
             await check_file(connection, tenant_id, quota, size_bytes)
-            deletion_id = object_deletion_id(file_id)
-            if not await connection.fetchval(_CANCEL_DELETION, tenant_id, deletion_id, DELETION_LEASE):
-                raise DeadlineExceeded("the upload took too long")
             values = (tenant_id, file_id, metadata.filename, metadata.purpose, size_bytes)
-            return row_to_file(await connection.fetchrow(_INSERT, *values))
+            row = await connection.fetchrow(_INSERT, *values)
+            deletion_id = object_deletion_id(file_id)
+            cancelled = await connection.fetchval(_CANCEL_DELETION, tenant_id, deletion_id, DELETION_LEASE)
+            if row is None:
+                # Another upload of the same id was faster.
+                row = await connection.fetchrow(_GET, tenant_id, file_id)
+            elif not cancelled:
+                raise DeadlineExceeded("the upload took too long")
+        return row_to_file(row)
 
     async def get(self, tenant_id: str, file_id: str) -> File:
         async with self._database.tenant(tenant_id) as connection:
@@ -95,11 +103,13 @@ class PostgresFiles:
             rows = await connection.fetch(_LIST, tenant_id, after, purpose, limit + 1)
         return to_page([row_to_file(row) for row in rows], limit)
 
+    @repeat_aborted
     async def delete(self, tenant_id: str, file_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
             # Attaching takes a weaker lock on the file, so no attachment is added until the commit.
             if not await connection.fetchval(f"{_GET} FOR UPDATE", tenant_id, file_id):
                 raise file_not_found(file_id)
+            await lock_attachments_of_file(connection, tenant_id, file_id)
             await connection.execute(_RECORD_FILE, tenant_id, file_id)
             await connection.execute(_DETACH, tenant_id, file_id)
             await _schedule_deletion(connection, tenant_id, file_id, timedelta(0))

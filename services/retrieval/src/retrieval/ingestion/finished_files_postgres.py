@@ -24,9 +24,10 @@ from retrieval.ingestion.model import (
     vectors_by_space,
 )
 from retrieval.ingestion.protos import file_indexed_to_proto
+from retrieval.locks.postgres import lock_to_write
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import Quota
-from retrieval.quotas.postgres import check_chunks
+from retrieval.quotas.postgres import check_chunks, lock_chunks
 from retrieval.vector_stores.model import AttachmentKey
 
 # A file that is detached and attached again gets a new number, so the key is the number, not the ids.
@@ -39,12 +40,6 @@ ATTACHMENTS = LeaseTable(
     retries="retries",
     known="spaces_epoch",
 )
-# The lock keeps the store from changing to another space before the commit. It comes before that of the attachment, as
-# where a store is deleted.
-_LOCK_SPACES = """
-SELECT embedding_model, space, next_embedding_model, next_space FROM vector_stores
-WHERE tenant_id = $1 AND vector_store_id = $2 FOR KEY SHARE
-"""
 # In one order, so that two transactions cannot wait for each other.
 _LOCK_ATTACHMENTS = """
 SELECT a.attachment
@@ -144,10 +139,10 @@ async def finish_files(
     Raises StorageQuotaExceeded when there is no room for the chunks of all.
     """
     tenant_id, store_id = files[0].claim.key.tenant_id, files[0].claim.key.vector_store_id
+    await lock_chunks(connection, tenant_id, quota)
     languages = sorted({language for file in files for language in file.languages})
     if languages:
-        # Before the weaker lock of the spaces: two transactions that have it, and a deletion that waits for both, would
-        # wait for each other for ever. Where a claim is lost, the store has a language too many.
+        # Before the weaker lock of the spaces. Where a claim is lost, the store has a language too many.
         await connection.execute(ADD_TO_STORE, tenant_id, store_id, languages)
     spaces = await locked_spaces(connection, tenant_id, store_id)
     if spaces is None:
@@ -235,7 +230,7 @@ async def locked_spaces(
     connection: Any, tenant_id: str, store_id: str
 ) -> tuple[EmbeddingSpace, EmbeddingSpace | None] | None:
     """The store's space and next one, which do not change before the end of the transaction; None without a store."""
-    row = await connection.fetchrow(_LOCK_SPACES, tenant_id, store_id)
+    row = await lock_to_write(connection, tenant_id, store_id)
     return None if row is None else (row_to_space(row), row_to_next_space(row))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from chassis.postgres import Database
+from chassis.postgres import Database, repeat_aborted
 from chassis.postgres.leases import Claimed, Lease, LeaseLost
 from chassis.tenancy import Principal
 
@@ -30,7 +30,7 @@ from retrieval.ingestion.languages_postgres import languages_of_texts, store_lan
 from retrieval.ingestion.model import KEYWORD_BATCH_SIZE, Claim, ClaimLost, EmbeddedChunk, SpacesChanged
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
-from retrieval.quotas.postgres import check_chunks
+from retrieval.quotas.postgres import check_chunks, lock_chunks
 from retrieval.vector_stores.attachments_postgres import row_to_chunking
 from retrieval.vector_stores.model import AttachmentKey
 
@@ -114,10 +114,12 @@ class PostgresIngestionStore:
             rows = await connection.fetch(KNOWN_VECTORS, tenant_id, list(fingerprints))
         return {row["fingerprint"]: floats_to_vector(row["embedding"]) for row in rows}
 
+    @repeat_aborted
     async def add_chunks(
         self, claim: Claim, batch: Sequence[EmbeddedChunk], lease: timedelta, quota: Quota = UNLIMITED
     ) -> Claim:
         async with self._fenced(claim) as connection:
+            await lock_chunks(connection, claim.key.tenant_id, quota)
             spaces = await locked_spaces(connection, claim.key.tenant_id, claim.key.vector_store_id)
             if spaces is None:
                 raise ClaimLost
@@ -135,24 +137,28 @@ class PostgresIngestionStore:
             await add_rows(connection, [(claim, batch)], spaces)
         return replace(claim, space=spaces[0], next_space=spaces[1])
 
+    @repeat_aborted
     async def index_keywords(self, claim: Claim, lease: timedelta) -> bool:
         # The keywords of a thousand chunks take a while, in which searches would wait for the row of the store.
         async with self._database.tenant(claim.key.tenant_id) as connection:
             await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
         async with self._fenced(claim) as connection:
-            row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = now() + $1", lease)
+            row = await ATTACHMENTS.lock(connection, _lease(claim))
             first, last = row["indexed_chunks"], min(row["indexed_chunks"] + KEYWORD_BATCH_SIZE, row["chunks"])
             if first == last:
                 return False
             lexemes = await connection.fetchval(INDEX_KEYWORDS, *_chunks_of(claim), first, last)
-            changes = f"{_LEXEME_VERSION}, indexed_chunks = $1, lexeme_count = lexeme_count + $2"
-            await ATTACHMENTS.update(connection, _lease(claim), changes, last, lexemes)
+            changes = f"{_LEXEME_VERSION}, indexed_chunks = $1, lexeme_count = lexeme_count + $2, due_at = now() + $3"
+            await ATTACHMENTS.update(connection, _lease(claim), changes, last, lexemes, lease)
         return True
 
+    @repeat_aborted
     async def complete(self, claim: Claim, warnings: Sequence[FileWarning] = ()) -> None:
-        async with self._fenced(claim) as connection:
+        # In a transaction of its own, as the store is locked before the file, and the file is changed once.
+        async with self._database.tenant(claim.key.tenant_id) as connection:
             await store_languages(connection, *_chunks_of(claim), _BEFORE_KEYWORDS)
-            row = await ATTACHMENTS.update(connection, _lease(claim), "due_at = due_at")
+        async with self._fenced(claim) as connection:
+            row = await ATTACHMENTS.lock(connection, _lease(claim))
             lexemes, chunks = 0, row["chunks"]
             for first in range(row["indexed_chunks"], chunks, KEYWORD_BATCH_SIZE):
                 last = min(first + KEYWORD_BATCH_SIZE, chunks)
@@ -176,6 +182,7 @@ class PostgresIngestionStore:
         if outcome is not None:
             raise outcome
 
+    @repeat_aborted
     async def finish_files(self, files: Sequence[FinishedFile], quota: Quota) -> list[ClaimLost | SpacesChanged | None]:
         """Finish files of one vector store in one transaction; for each what it could not be done for."""
         async with self._database.tenant(files[0].claim.key.tenant_id) as connection:
@@ -183,6 +190,7 @@ class PostgresIngestionStore:
         self._wake_relay()
         return outcomes
 
+    @repeat_aborted
     async def fail(self, claim: Claim, reason: str, message: str) -> None:
         async with self._fenced(claim) as connection:
             await ATTACHMENTS.update(

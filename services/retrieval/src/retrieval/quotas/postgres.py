@@ -1,7 +1,8 @@
 """What a tenant keeps, counted in Postgres in the transaction that adds to it.
 
-A lock of the tenant is held until the commit, so that two transactions cannot pass a limit together. Without a limit
-nothing is locked and nothing counted.
+A lock of the tenant is held until the commit, so that two transactions cannot pass a limit together. It is the first
+lock of its transaction (`retrieval.locks.postgres`). Without a limit nothing is locked and nothing
+counted.
 """
 
 from typing import Any
@@ -32,8 +33,13 @@ async def check_vector_store(connection: Any, tenant_id: str, quota: Quota) -> N
         check_quota("vector_stores", quota.vector_stores, used, 1)
 
 
-async def check_chunks(connection: Any, tenant_id: str, quota: Quota, added: int) -> None:
-    """Raise StorageQuotaExceeded when there is no room for so many chunks."""
+async def lock_chunks(connection: Any, tenant_id: str, quota: Quota) -> None:
+    """Keep others from adding chunks of this tenant that are counted, before `check_chunks`."""
     if quota.chunks is not None:
         await connection.execute(_LOCK, tenant_id)
+
+
+async def check_chunks(connection: Any, tenant_id: str, quota: Quota, added: int) -> None:
+    """Raise StorageQuotaExceeded when there is no room for so many chunks; `lock_chunks` has been called."""
+    if quota.chunks is not None:
         check_quota("chunks", quota.chunks, await connection.fetchval(_CHUNKS, tenant_id), added)

@@ -44,7 +44,7 @@ _EXPIRE = """
 WITH page AS MATERIALIZED (
     SELECT tenant_id, attachment FROM attachments
     WHERE (tenant_id, attachment) > ($2, $3) AND state = 'completed' AND ($1 = '' OR vector_store_id = $1)
-    ORDER BY tenant_id, attachment LIMIT $4
+    ORDER BY tenant_id, attachment LIMIT $4 FOR NO KEY UPDATE
 ), expired AS (
     UPDATE attachments AS a SET lexeme_version = 0 FROM page
     WHERE a.tenant_id = page.tenant_id AND a.attachment = page.attachment AND a.state = 'completed' RETURNING 1

@@ -139,17 +139,23 @@ async def _search(
     if not contents.chunks:
         return []  # Without chunks the query is not embedded, so the tenant does not pay for it.
     texts_to_embed = split_query(query.query, counter)
-    by_model = stores_by_model(contents.spaces, embedder)
-    vectors_by_model, by_keyword = await asyncio.gather(
-        asyncio.gather(*(own.embed(texts_to_embed) for own, _ in by_model)),
+
+    async def near(own: Embedder, of_model: Sequence[str]) -> list[tuple[Vector, dict[ChunkKey, float]]]:
+        """Each vector that is searched for, and what is near it."""
+        return [
+            (
+                vector,
+                await index.vector_search(tenant_id, of_model, vector, CANDIDATES, filters, spaces=contents.spaces),
+            )
+            for vector in search_vectors(await own.embed(texts_to_embed))
+        ]
+
+    by_model, by_keyword = await asyncio.gather(
+        asyncio.gather(*(near(*own) for own in stores_by_model(contents.spaces, embedder))),
         index.keyword_search(tenant_id, stores, query.query, CANDIDATES, filters, chunks=contents.chunks),
     )
-    wanted_vectors, by_window = [], []
-    for (_, of_model), vectors in zip(by_model, vectors_by_model, strict=True):
-        for vector in search_vectors(vectors):
-            wanted_vectors.append(vector)
-            near = await index.vector_search(tenant_id, of_model, vector, CANDIDATES, filters, spaces=contents.spaces)
-            by_window.append(near)
+    wanted_vectors = [vector for found in by_model for vector, _ in found]
+    by_window = [near_it for found in by_model for _, near_it in found]
     wanted = to_wanted(query.query) if query.ranker is Ranker.AUTO else NOTHING
     # Exact hits have all words, so they are among the best by keyword.
     exact = list(by_keyword)[:EXACT_CANDIDATES] if wanted else []

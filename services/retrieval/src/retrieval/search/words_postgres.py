@@ -7,6 +7,7 @@ from typing import Any
 
 from chassis.postgres import Database
 
+from retrieval.locks.postgres import lock_to_write
 from retrieval.search.common_words import COMMON_CHUNKS, LARGE_STORE_CHUNKS
 
 # Read at once: a second or less.
@@ -27,9 +28,6 @@ WHERE CASE WHEN c.due_at IS NULL THEN s.chunks >= $2
            OR (s.chunks, s.lexemes) <> (c.chunks, c.lexemes) AND c.due_at <= now() - interval '1 hour') END
 ORDER BY c.due_at NULLS FIRST LIMIT $1
 """
-# A deletion locks the store before what is kept of it. So neither waits for the other for ever, and nothing is written
-# for a store that is gone.
-_LOCK_STORE = "SELECT 1 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2 FOR KEY SHARE"
 _CLAIM = """
 INSERT INTO lexeme_counts AS c (tenant_id, vector_store_id, due_at) VALUES ($1, $2, now() + $3)
 ON CONFLICT (tenant_id, vector_store_id) DO UPDATE SET due_at = excluded.due_at WHERE c.due_at <= now() RETURNING 1
@@ -94,12 +92,13 @@ class PostgresCommonWords:
         """Count the words of the store, in short transactions; False where another process does, or it is deleted."""
         key = (store.tenant_id, store.vector_store_id)
         async with self._database.tenant(store.tenant_id) as connection:
-            there = await connection.fetchval(_LOCK_STORE, *key)
-            if not there or not await connection.fetchval(_CLAIM, *key, CLAIM):
+            # Nothing is written for a store that is gone.
+            there = await lock_to_write(connection, *key)
+            if there is None or not await connection.fetchval(_CLAIM, *key, CLAIM):
                 return False
         common = await self._common(store) if store.chunks >= self._large_store_chunks else {}
         async with self._database.tenant(store.tenant_id) as connection:
-            if not await connection.fetchval(_LOCK_STORE, *key):
+            if await lock_to_write(connection, *key) is None:
                 return False
             await connection.execute(_FINISH, *key, store.chunks, store.lexemes, PAUSE)
             await connection.execute(_FORGET, *key)

@@ -25,7 +25,8 @@ VALUES ($1, $2, $3, $4, $5, $6::real[]::halfvec, now() + $7)
 ON CONFLICT (tenant_id, partition, entry_id) DO UPDATE
 SET model = excluded.model, prompt = excluded.prompt, embedding = excluded.embedding, expires_at = excluded.expires_at
 """
-# Puts of a tenant take turns, so that together they cannot exceed its bound.
+# Puts of a tenant take turns, so that together they cannot exceed its bound, and those who remove its prompts wait for
+# them: both delete many rows, in any order.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('cached_prompts ' || $1, 0))"
 BOUND = """
 DELETE FROM cached_prompts WHERE tenant_id = $1 AND expires_at <= (
@@ -37,7 +38,8 @@ DELETE FROM cached_prompts WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM cached_prompts WHERE tenant_id = $1 AND partition = $2
     ORDER BY expires_at + interval '0' DESC OFFSET $3))
 """
-_REMOVE = "DELETE FROM cached_prompts WHERE ($1::text IS NULL OR tenant_id = $1) AND ($2::text IS NULL OR model = $2)"
+_REMOVE = "DELETE FROM cached_prompts WHERE tenant_id = $1 AND ($2::text IS NULL OR model = $2)"
+_TENANTS = "SELECT DISTINCT tenant_id FROM cached_prompts WHERE $1::text IS NULL OR model = $1"
 EXPIRED = """
 DELETE FROM cached_prompts WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM cached_prompts WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))
@@ -86,9 +88,16 @@ class PostgresPromptStore:
             await connection.execute(BOUND, tenant_id, max_entries)
 
     async def remove(self, tenant_id: str | None, model: str | None) -> None:
-        transaction = self._database.system() if tenant_id is None else self._database.tenant(tenant_id)
-        async with transaction as connection:
-            await connection.execute(_REMOVE, tenant_id, model)
+        tenants = [tenant_id] if tenant_id is not None else await self._tenants(model)
+        for one in tenants:
+            async with self._database.tenant(one) as connection:
+                await connection.execute(_LOCK, one)
+                await connection.execute(_REMOVE, one, model)
+
+    async def _tenants(self, model: str | None) -> Sequence[str]:
+        """Those that have prompts, of this model or of any."""
+        async with self._database.system() as connection:
+            return [row["tenant_id"] for row in await connection.fetch(_TENANTS, model)]
 
     async def remove_expired(self, limit: int) -> int:
         async with self._database.system() as connection:

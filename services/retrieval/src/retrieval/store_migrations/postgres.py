@@ -4,7 +4,7 @@ from typing import Any
 
 from chassis.errors import InvalidRequest
 from chassis.ids import new_id
-from chassis.postgres import Database
+from chassis.postgres import Database, repeat_aborted
 from chassis.tenancy import Principal
 
 from retrieval.files.page import Page, to_page
@@ -14,8 +14,8 @@ from retrieval.store_migrations.model import (
     StoreMigrationState,
     store_migration_not_found,
 )
-from retrieval.vector_stores.attachments_postgres import check_exists
-from retrieval.vector_stores.model import MODEL, vector_store_not_found
+from retrieval.vector_stores.attachments_postgres import check_exists, locked_store
+from retrieval.vector_stores.model import MODEL
 
 # Chunks of files that failed are being deleted. Those of a detached file have no attachment any more.
 COUNTS = """
@@ -42,10 +42,6 @@ ORDER BY migration_id DESC LIMIT $4
 _UNFINISHED = """
 SELECT * FROM store_migrations WHERE tenant_id = $1 AND vector_store_id = $2
 AND (state = 'in_progress' OR (state = 'failed' AND retired_space IS NULL AND finished_at IS NOT NULL)) FOR UPDATE
-"""
-# Changes of the store wait for the lock, and writers of its vectors hold the weaker FOR KEY SHARE.
-_LOCK_STORE = """
-SELECT embedding_model FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2 FOR UPDATE
 """
 _INSERT = """
 INSERT INTO store_migrations (tenant_id, vector_store_id, migration_id, embedding_model, project_id, key_id, plan)
@@ -79,6 +75,7 @@ class PostgresStoreMigrations:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeat_aborted
     async def start(self, principal: Principal, vector_store_id: str, model: str, own_model: str) -> StoreMigration:
         async with self._database.tenant(principal.tenant_id) as connection:
             row = await _started(connection, principal, vector_store_id, model, own_model)
@@ -98,10 +95,11 @@ class PostgresStoreMigrations:
             migrations = [await _to_migration(connection, row, chunks) for row in rows[:limit]]
         return Page(tuple(migrations), to_page(rows, limit).has_more)
 
+    @repeat_aborted
     async def cancel(self, tenant_id: str, vector_store_id: str, migration_id: str) -> StoreMigration:
         key = (tenant_id, vector_store_id, migration_id)
         async with self._database.tenant(tenant_id) as connection:
-            await _lock_store(connection, tenant_id, vector_store_id)
+            await locked_store(connection, tenant_id, vector_store_id)
             row = await _migration_row(connection, *key)
             if row["state"] in {StoreMigrationState.IN_PROGRESS, StoreMigrationState.FAILED}:
                 await connection.execute(_CANCEL, *key)
@@ -120,7 +118,7 @@ class PostgresStoreMigrations:
 async def _started(connection: Any, principal: Principal, vector_store_id: str, model: str, own_model: str) -> Any:
     """The row of the migration that runs to the model, or of one that is started or continued."""
     store = (principal.tenant_id, vector_store_id)
-    current = await _lock_store(connection, *store)
+    current = (await locked_store(connection, *store))["embedding_model"]
     unfinished = await connection.fetchrow(_UNFINISHED, *store)
     if unfinished is not None and unfinished["state"] == StoreMigrationState.IN_PROGRESS:
         if unfinished["embedding_model"] != model:
@@ -138,14 +136,6 @@ async def _started(connection: Any, principal: Principal, vector_store_id: str, 
         await connection.execute(_FORGET, *store, MAX_KEPT)
     await connection.execute(SET_NEXT, *store, model, row["space"])
     return row
-
-
-async def _lock_store(connection: Any, tenant_id: str, vector_store_id: str) -> str:
-    """Lock the store until the end of the transaction; its model, empty for the service's own."""
-    model: str | None = await connection.fetchval(_LOCK_STORE, tenant_id, vector_store_id)
-    if model is None:
-        raise vector_store_not_found(vector_store_id)
-    return model
 
 
 async def _migration_row(connection: Any, tenant_id: str, vector_store_id: str, migration_id: str) -> Any:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from chassis.postgres import Database
+from chassis.postgres import Database, repeat_aborted
 from chassis.postgres.leases import Claimed, Lease, LeaseLost, LeaseTable
 from chassis.tenancy import Principal
 
@@ -14,6 +14,7 @@ from retrieval.ingestion.chunk_rows import BYTES_PER_DIMENSION
 from retrieval.ingestion.finished_files_postgres import ADD_VECTORS
 from retrieval.ingestion.model import ClaimLost
 from retrieval.ingestion.postgres import OVERDUE_AFTER, ROLES
+from retrieval.locks.postgres import lock_to_change, lock_to_write
 from retrieval.store_migrations.model import (
     ALL_FILES,
     ChunkPlace,
@@ -52,8 +53,6 @@ LEFT JOIN LATERAL (
 ) AS vector ON true
 ORDER BY page.attachment, page.ordinal
 """
-# Locks are taken in the order of those who delete: the store, its migration, its files.
-_LOCK_STORE = "SELECT space FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2 FOR {lock}"
 # FOR SHARE, so that no file is taken out, or fails, before the commit: its vectors would stay for ever.
 _LOCK_FILES = """
 SELECT attachment FROM attachments WHERE tenant_id = $1 AND attachment = ANY($2::bigint[]) AND state <> 'failed'
@@ -143,11 +142,12 @@ class PostgresMigrationRuns:
             rows = await connection.fetch(CHUNKS, *_store(claim), claim.space.number, *after, limit)
         return [StoredChunk(row_to_place(row), row["text"], bool(row["missing"])) for row in rows]
 
+    @repeat_aborted
     async def add_vectors(
         self, claim: MigrationClaim, vectors: Sequence[PlacedVector], reused: int, lease: timedelta
     ) -> None:
         async with self._fenced(claim) as connection:
-            await connection.fetchval(_LOCK_STORE.format(lock="KEY SHARE"), *_store(claim))
+            await lock_to_write(connection, *_store(claim))
             await MIGRATIONS.update(
                 connection,
                 _lease(claim),
@@ -168,10 +168,11 @@ class PostgresMigrationRuns:
             row = await connection.fetchrow(_UNSETTLED, *_store(claim))
         return Unsettled(tuple(row["in_progress"]), row["settled"])
 
+    @repeat_aborted
     async def cut_over(self, claim: MigrationClaim, grace: timedelta, files: Unsettled = ALL_FILES) -> bool:
         space = claim.space.number
         async with self._fenced(claim) as connection:
-            old_space = await connection.fetchval(_LOCK_STORE.format(lock="UPDATE"), *_store(claim))
+            old_space = (await _locked_store(connection, claim))["space"]
             counts = await connection.fetchrow(
                 COUNTS_OF_FILES, *_store(claim), space, files.after, list(files.in_progress)
             )
@@ -204,9 +205,10 @@ class PostgresMigrationRuns:
         async with self._fenced(claim) as connection:
             await MIGRATIONS.update(connection, _lease(claim), "retired_space = NULL")
 
+    @repeat_aborted
     async def fail(self, claim: MigrationClaim, reason: str, message: str) -> None:
         async with self._fenced(claim) as connection:
-            await connection.fetchval(_LOCK_STORE.format(lock="UPDATE"), *_store(claim))
+            await _locked_store(connection, claim)
             await MIGRATIONS.update(
                 connection,
                 _lease(claim),
@@ -228,6 +230,14 @@ class PostgresMigrationRuns:
                 yield connection
         except LeaseLost as error:
             raise ClaimLost from error
+
+
+async def _locked_store(connection: Any, claim: MigrationClaim) -> Any:
+    """The store's row, locked against all who write to it. Raises ClaimLost when it is deleted."""
+    row = await lock_to_change(connection, *_store(claim))
+    if row is None:
+        raise ClaimLost
+    return row
 
 
 def _lease(claim: MigrationClaim) -> Lease:

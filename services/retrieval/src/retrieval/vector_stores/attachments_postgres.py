@@ -1,6 +1,6 @@
 """Attachments in Postgres: files come into stores and go, while the stores are in use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ from values.attributes import Attributes, check_attributes
 
 from retrieval.chunking.splitter import OWN_CHUNKING, Chunking
 from retrieval.files.model import file_not_found
+from retrieval.locks.postgres import lock_attachments, lock_files, lock_to_change
 from retrieval.parsing.model import FileWarning
 from retrieval.vector_stores.model import (
     FILE_ATTACHED_TOPIC,
@@ -33,8 +34,6 @@ UPDATE vector_stores SET last_active_at = now() WHERE (tenant_id, vector_store_i
 _LIVE = f"SELECT {IS_EXPIRED} AS expired FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2"  # noqa: S608
 _EXISTS = "SELECT 1 FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2"
 _GET_ATTACHMENT = "SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3"
-# The lock prevents that the file is deleted before the commit.
-_LOCK_FILE = "SELECT 1 FROM files WHERE tenant_id = $1 AND file_id = $2 FOR KEY SHARE"
 _DELETE_FAILED = """
 DELETE FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2 AND file_id = $3 AND state = 'failed'
 RETURNING *
@@ -66,31 +65,65 @@ def detach_sql(condition: str) -> str:
     return _DETACH.format(condition=condition)
 
 
-async def attach_file(
-    connection: Any, outbox: Outbox, principal: Principal, vector_store_id: str, file: FileToAttach
-) -> int | None:
-    """Attach the file and enqueue the event, and return the attachment's number. Raises FileNotFound.
+async def attach_files(
+    connection: Any, outbox: Outbox, principal: Principal, vector_store_id: str, files: Sequence[FileToAttach]
+) -> list[int | None]:
+    """Attach files to a locked store and enqueue their events. Returns the attachments' numbers. Raises FileNotFound.
 
     None for a file that is attached and has not failed: only its attributes change, when some are given.
     """
+    there = await lock_files(connection, principal.tenant_id, [file.file_id for file in files])
+    for file in files:
+        if file.file_id not in there:
+            raise file_not_found(file.file_id)
+    numbers: dict[str, int | None] = {}
+    # In one order, because two transactions that attach the same new files would wait for each other.
+    for file in sorted(files, key=lambda file: file.file_id):
+        numbers[file.file_id] = await _attach(connection, outbox, principal, vector_store_id, file)
+    attached = [file for file in files if numbers[file.file_id] is None]
+    if attached:
+        tenant_id = principal.tenant_id
+        await lock_attachments(connection, tenant_id, vector_store_id, [file.file_id for file in attached])
+        for file in attached:
+            numbers[file.file_id] = await _attach_again(connection, outbox, principal, vector_store_id, file)
+    return [numbers[file.file_id] for file in files]
+
+
+async def _attach(
+    connection: Any,
+    outbox: Outbox,
+    principal: Principal,
+    vector_store_id: str,
+    file: FileToAttach,
+    *,
+    failed: Any = None,
+) -> int | None:
+    """Attach a file, as before where it has failed; None where it is in the store."""
     tenant_id = principal.tenant_id
-    key = (tenant_id, vector_store_id, file.file_id)
-    if not await connection.fetchval(_LOCK_FILE, tenant_id, file.file_id):
-        raise file_not_found(file.file_id)
-    given = None if file.attributes is None else to_json(file.attributes)
-    failed = await connection.fetchrow(_DELETE_FAILED, *key)
-    attributes = failed["attributes"] if failed and given is None else given
+    attributes = None if file.attributes is None else to_json(file.attributes)
+    if failed and attributes is None:
+        attributes = failed["attributes"]
     chunking = file.chunking or (failed and row_to_chunking(failed)) or OWN_CHUNKING
     split = (chunking.max_tokens, chunking.overlap_tokens)
     values = (principal.project_id, principal.key_id, attributes, *split, principal.plan)
-    attached = await connection.fetchrow(_ATTACH, *key, *values)
+    attached = await connection.fetchrow(_ATTACH, tenant_id, vector_store_id, file.file_id, *values)
     if attached is None:
-        if given is not None:
-            await connection.execute(UPDATE_ATTRIBUTES, *key, given)
         return None
     event = file_attached_to_proto(principal, vector_store_id, file.file_id, attached["created_at"])
     await outbox.enqueue(connection, FILE_ATTACHED_TOPIC, tenant_id, event.SerializeToString())
     attachment: int = attached["attachment"]
+    return attachment
+
+
+async def _attach_again(
+    connection: Any, outbox: Outbox, principal: Principal, vector_store_id: str, file: FileToAttach
+) -> int | None:
+    """Attach a file that has failed, or change the attributes of one that has not."""
+    key = (principal.tenant_id, vector_store_id, file.file_id)
+    failed = await connection.fetchrow(_DELETE_FAILED, *key)
+    attachment = await _attach(connection, outbox, principal, vector_store_id, file, failed=failed)
+    if attachment is None and file.attributes is not None:
+        await connection.execute(UPDATE_ATTRIBUTES, *key, to_json(file.attributes))
     return attachment
 
 
@@ -99,10 +132,18 @@ def to_json(attributes: Attributes | Mapping[str, str]) -> str:
     return orjson.dumps(attributes).decode()
 
 
-async def check_exists(connection: Any, tenant_id: str, vector_store_id: str, lock: str = "") -> None:
-    """Raise VectorStoreNotFound, or lock the store until the end of the transaction."""
-    if not await connection.fetchval(f"{_EXISTS} {lock}", tenant_id, vector_store_id):
+async def check_exists(connection: Any, tenant_id: str, vector_store_id: str) -> None:
+    """Raise VectorStoreNotFound."""
+    if not await connection.fetchval(_EXISTS, tenant_id, vector_store_id):
         raise vector_store_not_found(vector_store_id)
+
+
+async def locked_store(connection: Any, tenant_id: str, vector_store_id: str) -> Any:
+    """Lock the store against all who write to it, and return its row. Raises VectorStoreNotFound."""
+    row = await lock_to_change(connection, tenant_id, vector_store_id)
+    if row is None:
+        raise vector_store_not_found(vector_store_id)
+    return row
 
 
 async def check_live(connection: Any, tenant_id: str, vector_store_id: str) -> None:

@@ -8,7 +8,7 @@ import orjson
 from chassis.errors import Unavailable
 from chassis.ids import new_id
 from chassis.kafka import Outbox
-from chassis.postgres import Database
+from chassis.postgres import Database, repeat_aborted
 from chassis.telemetry import logger
 from chassis.tenancy import Principal
 from values.attributes import Attributes
@@ -17,16 +17,18 @@ from retrieval.chunking.splitter import Chunking
 from retrieval.embeddings.model import FIRST_SPACE, EmbeddingSpace
 from retrieval.files.page import Page, to_page
 from retrieval.files.postgres import record_deletion_sql
+from retrieval.locks.postgres import lock_content
 from retrieval.quotas.model import UNLIMITED, Quota
 from retrieval.quotas.postgres import check_vector_store
 from retrieval.vector_stores.attachments_postgres import (
     IS_EXPIRED,
     UPDATE_ATTRIBUTES,
-    attach_file,
+    attach_files,
     attachment_row,
     check_exists,
     check_live,
     detach_sql,
+    locked_store,
     row_to_attachment,
     to_json,
 )
@@ -74,7 +76,14 @@ WHERE expires_after_days IS NOT NULL AND expired_at IS NULL AND {IS_EXPIRED} AND
 ORDER BY last_active_at LIMIT 1 FOR UPDATE SKIP LOCKED
 """  # noqa: S608 - constants
 _SET_EXPIRED = "UPDATE vector_stores SET expired_at = now() WHERE tenant_id = $1 AND vector_store_id = $2"
-_NAME_MODEL = "UPDATE vector_stores SET embedding_model = $1 WHERE embedding_model = ''"
+_NAME_MODEL = """
+WITH unnamed AS MATERIALIZED (
+    SELECT tenant_id, vector_store_id FROM vector_stores WHERE embedding_model = ''
+    ORDER BY tenant_id, vector_store_id FOR NO KEY UPDATE
+)
+UPDATE vector_stores AS s SET embedding_model = $1 FROM unnamed AS u
+WHERE (s.tenant_id, s.vector_store_id) = (u.tenant_id, u.vector_store_id)
+"""
 _DELETE = "DELETE FROM vector_stores WHERE tenant_id = $1 AND vector_store_id = $2"
 _LIST_ATTACHMENTS = """
 SELECT * FROM attachments WHERE tenant_id = $1 AND vector_store_id = $2
@@ -96,6 +105,7 @@ class PostgresVectorStores:
         self._outbox = outbox
         self._wake_relay = wake_relay
 
+    @repeat_aborted
     async def create(
         self,
         principal: Principal,
@@ -114,9 +124,8 @@ class PostgresVectorStores:
             await check_vector_store(connection, principal.tenant_id, quota)
             values = (principal.tenant_id, vector_store_id, name, to_json(metadata), days)
             await connection.execute(_INSERT, *values, space.model, space.number)
-            for file_id in file_ids:
-                file = FileToAttach(file_id, None, chunking)
-                await attach_file(connection, self._outbox, principal, vector_store_id, file)
+            files = [FileToAttach(file_id, None, chunking) for file_id in file_ids]
+            await attach_files(connection, self._outbox, principal, vector_store_id, files)
             row = await connection.fetchrow(_GET, principal.tenant_id, vector_store_id)
         self._wake_relay()
         return row_to_vector_store(row)
@@ -137,7 +146,7 @@ class PostgresVectorStores:
         metadata = None if changes.metadata is None else to_json(changes.metadata)
         days = None if changes.expires_after is None else changes.expires_after.days
         async with self._database.tenant(tenant_id) as connection:
-            await check_exists(connection, tenant_id, vector_store_id, "FOR UPDATE")
+            await locked_store(connection, tenant_id, vector_store_id)
             if days is not None:
                 await check_live(connection, tenant_id, vector_store_id)
             await connection.execute(_UPDATE_STORE, tenant_id, vector_store_id, changes.name, metadata, days)
@@ -154,6 +163,7 @@ class PostgresVectorStores:
                     row = await connection.fetchrow(_LOCK_EXPIRED, failed)
                     if row is None:
                         break
+                    await lock_content(connection, row["tenant_id"], row["vector_store_id"])
                     await connection.execute(_DETACH_ALL, row["tenant_id"], row["vector_store_id"])
                     await connection.execute(_SET_EXPIRED, row["tenant_id"], row["vector_store_id"])
                 done += 1
@@ -164,13 +174,16 @@ class PostgresVectorStores:
                 log.warning("expiry_failed", tenant_id=row["tenant_id"], vector_store_id=row["vector_store_id"])
         return done
 
+    @repeat_aborted
     async def delete(self, tenant_id: str, vector_store_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
-            await check_exists(connection, tenant_id, vector_store_id, "FOR UPDATE")
+            await locked_store(connection, tenant_id, vector_store_id)
+            await lock_content(connection, tenant_id, vector_store_id)
             await connection.execute(_RECORD_DELETION, tenant_id, vector_store_id)
             await connection.execute(_DETACH_ALL, tenant_id, vector_store_id)
             await connection.execute(_DELETE, tenant_id, vector_store_id)
 
+    @repeat_aborted
     async def attach(
         self,
         principal: Principal,
@@ -183,7 +196,7 @@ class PostgresVectorStores:
         file = FileToAttach(file_id, attributes, chunking)
         async with self._database.tenant(principal.tenant_id) as connection:
             await check_live(connection, principal.tenant_id, vector_store_id)
-            await attach_file(connection, self._outbox, principal, vector_store_id, file)
+            await attach_files(connection, self._outbox, principal, vector_store_id, [file])
             row = await attachment_row(connection, principal.tenant_id, vector_store_id, file_id)
         self._wake_relay()
         return row_to_attachment(row)
@@ -205,6 +218,7 @@ class PostgresVectorStores:
             rows = await connection.fetch(_LIST_ATTACHMENTS, tenant_id, vector_store_id, before, state, limit + 1)
         return to_page([row_to_attachment(row) for row in rows], limit)
 
+    @repeat_aborted
     async def update_attachment(
         self, tenant_id: str, vector_store_id: str, file_id: str, attributes: Attributes
     ) -> Attachment:
@@ -215,6 +229,7 @@ class PostgresVectorStores:
             raise not_attached(vector_store_id, file_id)
         return row_to_attachment(row)
 
+    @repeat_aborted
     async def detach(self, tenant_id: str, vector_store_id: str, file_id: str) -> None:
         async with self._database.tenant(tenant_id) as connection:
             await check_exists(connection, tenant_id, vector_store_id)

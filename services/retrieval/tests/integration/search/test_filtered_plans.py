@@ -21,7 +21,13 @@ from retrieval.search import filtered
 from retrieval.search.conditions import to_condition
 from retrieval.search.filtered import FilteredVectorSearch
 from retrieval.search.indexes_postgres import index_statements
-from retrieval.search.postgres import _PLANNER_SETTINGS, PostgresSearchIndex, keyword_search_sql
+from retrieval.search.postgres import (
+    _HIDDEN_ATTACHMENTS,
+    _PLANNER_SETTINGS,
+    _VECTOR_SEARCH_IN_STORE,
+    PostgresSearchIndex,
+    keyword_search_sql,
+)
 from values.attributes import Filter, to_filter
 
 from services.retrieval.tests.filled_tables import ANALYZE, VOCABULARY, WORDS_PER_CHUNK, fill_store
@@ -96,10 +102,9 @@ class Filled:
             search = FilteredVectorSearch(connection, self.tenant_id, [self.store], below(place), max_exact_chunks)
             return [row["attachment"] for row in await search.vector_search(floats_to_vector(query), LIMIT)]
 
-    async def plan(self, statement: str, *values: object, settings: str = "SELECT 1") -> dict[str, Any]:
+    async def plan(self, statement: str, *values: object) -> dict[str, Any]:
         async with self.database.tenant(self.tenant_id) as connection:
             await connection.fetch(_PLANNER_SETTINGS, self.tenant_id, [self.store])
-            await connection.execute(settings)
             rows = await connection.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *values)
         plan: dict[str, Any] = json.loads(rows[0][0])[0]["Plan"]
         return plan
@@ -162,16 +167,34 @@ async def test_many_allowed_chunks_are_found_by_the_index_until_there_are_enough
     arguments = (filled.tenant_id, [filled.store], a_query(1), LIMIT, filled.store, *values)
     statement = filtered.search_stores_sql(["chunks"], condition, exactly=False)
 
-    # Of a store this small Postgres may rather read all chunks, so that way is made dear.
-    plan = await filled.plan(
-        statement, *arguments, settings="SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off"
-    )
+    plan = await filled.plan(statement, *arguments)
     exact = await filled.plan(filtered.search_stores_sql(["chunks"], condition, exactly=True), *arguments)
 
     [scan], [other] = scans(plan, "chunks"), scans(exact, "chunks")
     assert scan["Index Name"].startswith("chunks_hnsw_")
     assert scan["Actual Rows"] == LIMIT
     assert not other.get("Index Name", "").startswith("chunks_hnsw_")
+
+
+async def test_the_index_of_a_store_is_used_though_its_tenant_is_taken_for_a_small_one(filled: Filled) -> None:
+    branch = _VECTOR_SEARCH_IN_STORE.format(parameter=5, vectors="chunks")
+    statement = f"WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}) {branch}"
+
+    plan = await filled.plan(statement, filled.tenant_id, [filled.store], a_query(1), LIMIT, filled.store)
+
+    [scan] = scans(plan, "chunks")
+    assert scan["Index Name"].startswith("chunks_hnsw_")
+    assert scan["Actual Rows"] == LIMIT
+
+
+async def test_the_index_finds_what_a_comparison_of_all_vectors_finds(filled: Filled) -> None:
+    index, hits = PostgresSearchIndex(filled.database), 0
+
+    for seed in range(20):
+        found = await index.vector_search(filled.tenant_id, [filled.store], floats_to_vector(a_query(seed)), LIMIT)
+        hits += len({key.attachment for key in found} & set(await filled.exact(1_000, a_query(seed))))
+
+    assert hits >= 0.95 * 20 * LIMIT
 
 
 async def test_a_filtered_keyword_search_reads_the_postings_of_its_words_once(filled: Filled) -> None:

@@ -163,6 +163,23 @@ async def test_a_compound_counts_as_its_words_alone(database: Database) -> None:
     assert sorted(lexemes) == ["7", "boundari", "layer", "qx", "qx7"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The Boundary-layer of wing/body joins, QX-7041 and end.Next",
+        "impor-\ntant well-known a-b-c-1 <x and y> user@example.com 3.14 C:\\temp",
+        "I AM NOT the X-ray; ALL_CAPS and camelCase don't count",
+    ],
+)
+async def test_words_in_ascii_are_the_same_beside_a_letter_beyond_it(database: Database, text: str) -> None:
+    async def words(content: str) -> dict[str, int]:
+        async with database.system() as connection:
+            rows: list[Any] = await connection.fetch("SELECT * FROM keywords($1, '{}')", content)
+        return {row["lexeme"]: len(row["positions"]) for row in rows}
+
+    assert await words(f"{text} ж") == await words(text) | {"ж": 1}
+
+
 async def test_lexemes_and_fingerprints_are_looked_up_by_index_under_row_level_security(
     one: Tenant, database: Database, owner: Any
 ) -> None:

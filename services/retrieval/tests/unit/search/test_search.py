@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from chassis.errors import InvalidRequest, Unavailable
 from retrieval.chunking.token_counter import EstimatedTokenCounter
-from retrieval.search.model import Passage, Ranker, SearchQuery
-from retrieval.search.search import search
+from retrieval.search.model import ChunkKey, Passage, Ranker, SearchQuery
+from retrieval.search.search import SearchIndex, search
 from retrieval.vector_stores.model import VectorStoreNotFound
 from values.attributes import to_filter
 
@@ -70,6 +73,41 @@ async def found(one: Tenant, query: SearchQuery) -> list[Passage]:
     return await search(
         one.tenant_id, query, index=one.ports.index, embedder=FakeEmbedder(), counter=EstimatedTokenCounter()
     )
+
+
+class VectorsFirst:
+    """A SearchIndex whose keyword search ends after the search by vector."""
+
+    def __init__(self, index: SearchIndex) -> None:
+        self._index = index
+        self._near = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    async def vector_search(self, *arguments: Any, **options: Any) -> dict[ChunkKey, float]:
+        near = await self._index.vector_search(*arguments, **options)
+        self._near.set()
+        return near
+
+    async def keyword_search(self, *arguments: Any, **options: Any) -> dict[ChunkKey, float]:
+        async with asyncio.timeout(5):
+            await self._near.wait()
+        return await self._index.keyword_search(*arguments, **options)
+
+
+async def test_the_search_by_vector_does_not_wait_for_the_one_by_keyword(one: Tenant) -> None:
+    store, _ = await one.indexed("the price of apples", "the colour of pears")
+
+    passages = await search(
+        one.tenant_id,
+        SearchQuery((store.vector_store_id,), "price apples", 1),
+        index=VectorsFirst(one.ports.index),
+        embedder=FakeEmbedder(),
+        counter=EstimatedTokenCounter(),
+    )
+
+    assert [passage.source.text for passage in passages] == ["the price of apples"]
 
 
 async def test_a_search_with_a_filter_finds_the_files_that_fit_alone_and_exact_hits_too(one: Tenant) -> None:

@@ -9,6 +9,8 @@ from inference_worker.providers.config import HttpUpstreamConfig, static_credent
 from inference_worker.providers.openai.chat import OpenaiProvider
 from inference_worker.providers.openai.embeddings import OpenaiEmbedder
 from inference_worker.providers.ports import Upstream
+from inference_worker.providers.rerankers.requests import plain_request
+from inference_worker.providers.rerankers.reranker import HttpReranker
 from inference_worker.providers.transport.http import HttpClient
 
 
@@ -29,6 +31,7 @@ class OpenaiConfig(HttpUpstreamConfig):
             provider=OpenaiProvider(client),
             embedder=embedder,
             token_id_embedder=embedder,
+            reranker=HttpReranker(client, plain_request),
             credentials=static_credentials(self.keys()),
             retire=client.retire,
         )

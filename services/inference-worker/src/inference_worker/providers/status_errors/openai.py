@@ -1,7 +1,7 @@
 """OpenAI's error object, as OpenAI, Azure, OpenRouter, DeepSeek, Groq, Mistral, vLLM, llama.cpp and others write it.
 
 Sources: OpenAI's error codes guide; Azure OpenAI's content filtering (`innererror`); OpenRouter's errors (`metadata`);
-the servers' own code for vLLM (`BadRequestError`) and llama.cpp (`exceed_context_size_error`).
+the servers' own code for vLLM (`BadRequestError`), llama.cpp (`exceed_context_size_error`) and TEI (`error_type`).
 """
 
 from typing import Any
@@ -60,6 +60,8 @@ CODES = {
     "overloaded": RefusalKind.OVERLOADED,
     "slow_down": RefusalKind.OVERLOADED,
     "unavailable_error": RefusalKind.OVERLOADED,
+    "unhealthy": RefusalKind.OVERLOADED,
+    "backend": RefusalKind.SERVER_ERROR,
     "server_error": RefusalKind.SERVER_ERROR,
     "internal_server_error": RefusalKind.SERVER_ERROR,
     "internalservererror": RefusalKind.SERVER_ERROR,

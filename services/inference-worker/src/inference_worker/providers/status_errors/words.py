@@ -20,6 +20,7 @@ CONTEXT = re.compile(
     r"|longer than the (?:model'?s|maximum) (?:context|model) length|prompt too (?:long|large)"
     r"|input token count.{0,40}exceeds|input tokens exceed the configured limit|too many (?:input )?tokens"
     r"|too large for model with \d+ maximum context|`inputs` tokens \+ `max_new_tokens` must be"
+    r"|must have less than \d+ tokens|input(?: \(\d+ tokens\))? is too large to process"
     r"|reduce (?:the length of|your) (?:the )?(?:messages|prompt)|longer than the maximum model length",
     _I,
 )

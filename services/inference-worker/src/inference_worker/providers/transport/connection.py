@@ -46,7 +46,16 @@ class Response:
 
     __slots__ = (
         *("_connection", "_error", "_linger_timer", "_pieces", "_waiter"),
-        *("buffered_bytes", "complete", "content_encoding", "content_type", "decoder", "last_byte_at", "on_body"),
+        *(
+            "buffered_bytes",
+            "complete",
+            "compute_tokens",
+            "content_encoding",
+            "content_type",
+            "decoder",
+            "last_byte_at",
+            "on_body",
+        ),
         *("reusable", "secrets", "self_delimited", "status", "waits"),
     )
 
@@ -68,6 +77,8 @@ class Response:
         self.content_type = ""
         """The media type in lower case, without its parameters."""
         self.content_encoding = ""
+        self.compute_tokens = ""
+        """The header in which Text Embeddings Inference reports its usage."""
         self.decoder: ContentDecoder | None = None
         """Set by the client, for a body that is compressed."""
         self.last_byte_at = monotonic()
@@ -158,6 +169,8 @@ class Response:
             self.content_encoding = value.decode("latin-1").strip().lower()
         elif name == b"content-type":
             self.content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+        elif name == b"x-compute-tokens":
+            self.compute_tokens = value.decode("latin-1").strip()
         elif b"retry-after" in name or b"ratelimit" in name:
             self.waits[name.decode("latin-1")] = value.decode("latin-1")
 

@@ -3,11 +3,12 @@
 -- the row shows it, in whatever state). Amounts are nano-USD.
 -- Group commit: one call serves all callers that wait, so it decides in memory between two reads and two writes, and
 -- returns new reservations without reading them back.
+-- `attempt_lists` has what is known already of the calls of each request; without it, nothing.
 -- The first time that a budget has used `soft_limit_percent` of its cap, or refuses, it also writes a notice of that.
 CREATE OR REPLACE FUNCTION metering.reserve(
     tenants text[], requests text[], amounts bigint[], leases interval[], bound_lists jsonb[],
     projects text[], keys text[], users text[], default_cap bigint,
-    soft_limit_percent integer DEFAULT 80
+    soft_limit_percent integer DEFAULT 80, attempt_lists jsonb[] DEFAULT NULL
 ) RETURNS TABLE (
     outcome text, state text, held bigint, bounds jsonb, attempts jsonb, created_at timestamptz, expires_at timestamptz,
     cap bigint, spent bigint, budget_held bigint, budget_exposed bigint
@@ -78,11 +79,11 @@ BEGIN
 
     IF true = ANY (accepted) THEN
         INSERT INTO metering.reservations
-            (tenant_id, request_id, state, held, bounds, project_id, key_id, user_id, created_at, expires_at)
-        SELECT i.tenant_id, i.request_id, 'held', i.amount, i.bounds, i.project_id, i.key_id, i.user_id,
-               reserved_at, reserved_at + i.lease
-        FROM unnest(tenants, requests, amounts, leases, bound_lists, projects, keys, users, accepted)
-            AS i (tenant_id, request_id, amount, lease, bounds, project_id, key_id, user_id, accepted)
+            (tenant_id, request_id, state, held, bounds, attempts, project_id, key_id, user_id, created_at, expires_at)
+        SELECT i.tenant_id, i.request_id, 'held', i.amount, i.bounds, coalesce(i.attempts, '[]'), i.project_id, i.key_id,
+               i.user_id, reserved_at, reserved_at + i.lease
+        FROM unnest(tenants, requests, amounts, leases, bound_lists, attempt_lists, projects, keys, users, accepted)
+            AS i (tenant_id, request_id, amount, lease, bounds, attempts, project_id, key_id, user_id, accepted)
         WHERE i.accepted;
         UPDATE metering.budgets AS b SET held = held_amounts[array_position(budget_tenants, b.tenant_id)]
         WHERE b.tenant_id = ANY (budget_tenants) AND b.scope = 'tenant' AND b.scope_id = b.tenant_id

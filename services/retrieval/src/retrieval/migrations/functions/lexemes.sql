@@ -13,17 +13,19 @@ CREATE OR REPLACE FUNCTION searchable(content text) RETURNS text
             -- Compatible forms are one, so a composed letter is its decomposed one. Arabic marks of vowels and the
             -- lengthening sign are optional in writing, as are the dots of the Russian yo, and signs of no width are not
             -- seen; U+2010 to U+2015 and U+2212 are dashes.
-            SELECT regexp_replace(
+            -- ASCII alone has none of these, and half of the time is theirs.
+            SELECT CASE WHEN octet_length(content) = length(content) THEN lower(content COLLATE pg_catalog.pg_c_utf8) ELSE
                 regexp_replace(
                     regexp_replace(
-                        translate(lower(normalize(content, NFKC) COLLATE pg_catalog.pg_c_utf8), 'ё', 'е'),
-                        '[\u064B-\u065F\u0670\u0640\u00AD\u200B-\u200F\u2060\uFEFF]', '', 'g'
+                        regexp_replace(
+                            translate(lower(normalize(content, NFKC) COLLATE pg_catalog.pg_c_utf8), 'ё', 'е'),
+                            '[\u064B-\u065F\u0670\u0640\u00AD\u200B-\u200F\u2060\uFEFF]', '', 'g'
+                        ),
+                        '[\u2010-\u2015\u2212]', '-', 'g'
                     ),
-                    '[\u2010-\u2015\u2212]', '-', 'g'
-                ),
-                -- Where databases sort by byte, Postgres' parser takes all signs beyond ASCII for letters: “port” and l’avion.
-                '(?=[[:punct:]])[^\u0001-\u007F]', ' ', 'g'
-            ) AS text
+                    -- Where databases sort by byte, Postgres' parser takes all signs beyond ASCII for letters: “port” and l’avion.
+                    '(?=[[:punct:]])[^\u0001-\u007F]', ' ', 'g'
+                ) END AS text
         ), broken AS (
             -- "impor-" at the end of a line and "tant" on the next one. It may be "well-known" as well, so the halves stay.
             SELECT coalesce(string_agg(found[1] || found[2], ' '), '') AS words
