@@ -16,9 +16,9 @@ from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 
-from tests.chaos.faults import frozen
 from tests.fleet.client import Fleet
 from tests.fleet.control import SECOND_REPLICAS, start
+from tests.fleet.redis_use import frozen_redis
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(180), pytest.mark.xdist_group("simulator")]
 
@@ -91,7 +91,7 @@ async def test_a_killed_switch_is_off_on_every_replica_within_a_second(fleet: Fl
 async def test_without_redis_a_killed_switch_is_off_on_every_replica_within_five_seconds(
     fleet: Fleet, key: str
 ) -> None:
-    async with replicas(fleet) as stubs, frozen(fleet.pid_of("redis")):
+    async with replicas(fleet) as stubs, frozen_redis(fleet):
         seconds = [await seconds_until_killed(fleet, stubs, key) for _ in range(2)]
 
     print(f"off on {len(REPLICAS)} replicas without Redis after {', '.join(f'{one:.3f}' for one in seconds)} s")

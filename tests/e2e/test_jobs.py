@@ -12,6 +12,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from tests.fleet.client import Fleet
+from tests.fleet.redis_use import running_redis
 
 pytestmark = [pytest.mark.fleet, pytest.mark.xdist_group("public-api")]
 
@@ -29,6 +30,13 @@ async def http(fleet: Fleet) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a new tenant."""
     async with fleet.new_tenant() as client:
         yield client
+
+
+@pytest.fixture
+async def redis_runs() -> AsyncIterator[None]:
+    """Tests of other processes freeze Redis, and only it has deltas and earlier events."""
+    async with running_redis():
+        yield
 
 
 async def submitted(http: httpx.AsyncClient, body: dict[str, Any], **fields: Any) -> str:
@@ -86,6 +94,7 @@ async def test_a_job_is_accepted_run_and_paid_for(fleet: Fleet, http: httpx.Asyn
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.usefixtures("redis_runs")
 async def test_a_stream_of_events_resumes_after_any_of_them(fleet: Fleet, http: httpx.AsyncClient) -> None:
     await fleet.add_model("job-paced", upstream_model="paced?chunks=12&interval=0.05")
     job_id = await submitted(http, chat("job-paced", stream=True))
@@ -106,6 +115,7 @@ async def test_a_stream_of_events_resumes_after_any_of_them(fleet: Fleet, http: 
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (410, "event_id_unknown")
 
 
+@pytest.mark.usefixtures("redis_runs")
 async def test_a_running_job_is_cancelled_and_a_finished_one_is_not(fleet: Fleet, http: httpx.AsyncClient) -> None:
     await fleet.add_model("job-long", upstream_model="paced?chunks=400&interval=0.1")
     job_id = await submitted(http, chat("job-long", stream=True))

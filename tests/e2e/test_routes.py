@@ -16,9 +16,9 @@ from chassis.grpc import Channel
 from chassis.ids import new_id
 from chassis.tenancy import Caller, Principal, PrincipalSigner, as_caller
 
-from tests.chaos.faults import frozen
 from tests.fleet.client import Fleet, created
 from tests.fleet.control import SECOND_REPLICAS, start
+from tests.fleet.redis_use import frozen_redis
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(180), pytest.mark.xdist_group("simulator")]
 
@@ -94,7 +94,7 @@ async def test_without_redis_a_route_is_in_force_on_every_replica_within_five_se
     fleet: Fleet, admin: httpx.AsyncClient
 ) -> None:
     public = fleet.unique("sim-route")
-    async with replicas(fleet) as stubs, frozen(fleet.pid_of("redis")):
+    async with replicas(fleet) as stubs, frozen_redis(fleet):
         seconds = [await seconds_until_changed(admin, stubs, public, MODELS[one]) for one in range(2)]
 
     print(f"changed on {len(REPLICAS)} replicas without Redis after {', '.join(f'{one:.3f}' for one in seconds)} s")

@@ -15,6 +15,7 @@ import pytest
 from tests.chaos.faults import frozen
 from tests.fleet.client import Fleet, add_route, created
 from tests.fleet.control import SECOND_REPLICAS, start
+from tests.fleet.redis_use import frozen_redis
 from tests.simulators.upstream import UpstreamSimulator
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240), pytest.mark.xdist_group("simulator")]
@@ -122,7 +123,7 @@ async def test_a_revoked_credential_is_used_by_no_worker_within_a_second(declare
 
 
 async def test_without_redis_a_revoked_credential_is_used_by_no_worker_within_five_seconds(declared: Declared) -> None:
-    async with frozen(declared.fleet.pid_of("redis")):
+    async with frozen_redis(declared.fleet):
         seconds = [await seconds_until_revoked(declared) for _ in range(2)]
 
     print(f"revoked on {len(WORKERS)} workers without Redis after {', '.join(f'{one:.3f}' for one in seconds)} s")

@@ -38,6 +38,7 @@ from inference_worker.jobs.offers import Offers
 from inference_worker.jobs.orchestrator_client import GrpcOrchestrator
 from inference_worker.jobs.redis import (
     CANCEL_CHANNEL,
+    COMMAND_SECONDS,
     OFFERS_CHANNEL,
     RedisDeltas,
     cancel_handler,
@@ -141,7 +142,8 @@ async def build_jobs(
     # So that an operator who reads of a job's worker finds its process.
     log.info("jobs_worker", worker=worker_id, pool=section.pool, slots=section.slots)
     orchestrator = GrpcOrchestrator(channel, service.signer, worker_id, section.pool)
-    deltas = RedisDeltas(await service.multiplexed_redis(settings.redis), section.delta_ttl)
+    delta_redis = await service.multiplexed_redis(settings.redis, timeout_seconds=COMMAND_SECONDS)
+    deltas = RedisDeltas(delta_redis, section.delta_ttl)
     observer = JobTelemetry()
     runs = JobRuns(orchestrator, deltas, new_plan_run, new_embed_run)
     worker = JobWorker(orchestrator, runs, deltas, observer, section.slots)

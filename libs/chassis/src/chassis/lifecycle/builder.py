@@ -65,11 +65,13 @@ class ServiceBuilder:
         self._check_redis(section)
         return await self.open(Redis(section))
 
-    async def multiplexed_redis(self, section: RedisSection) -> MultiplexedRedis:
+    async def multiplexed_redis(
+        self, section: RedisSection, *, timeout_seconds: float | None = None
+    ) -> MultiplexedRedis:
         from chassis.redis import MultiplexedRedis
 
         self._check_redis(section)
-        return await self.open(MultiplexedRedis(section))
+        return await self.open(MultiplexedRedis(section, timeout_seconds=timeout_seconds))
 
     def _check_redis(self, section: RedisSection) -> None:
         """Check each Redis once, however many clients use it."""

@@ -179,14 +179,18 @@ class Script:
 
 
 class MultiplexedRedis:
-    """Redis over one connection, with a timeout of 50 ms and a circuit breaker; an async context manager.
+    """Redis over one connection, with a timeout of 50 ms by default and a circuit breaker; an async context manager.
 
     It reconnects by itself. A command raises `Unavailable` without a connection and when it is not answered in time;
     in the latter case it may have taken effect, and it is not sent again. Blocking commands must not be sent, because
     all other commands would wait behind them.
     """
 
-    def __init__(self, section: RedisSection, breaker: CircuitBreaker | None = None) -> None:
+    def __init__(
+        self, section: RedisSection, breaker: CircuitBreaker | None = None, *, timeout_seconds: float | None = None
+    ) -> None:
+        """`timeout_seconds` is of a command; a longer one is for commands that nothing waits for."""
+        self._timeout_seconds = timeout_seconds
         self.breaker = breaker or CircuitBreaker("redis (multiplexed)")
         self._address = _address(section.url)
         self._connection: Connection | None = None
@@ -267,7 +271,7 @@ class MultiplexedRedis:
         except BaseException:
             made.close()
             raise
-        made.set_timeout(TIMEOUT_SECONDS)
+        made.set_timeout(TIMEOUT_SECONDS if self._timeout_seconds is None else self._timeout_seconds)
         return made
 
 

@@ -17,6 +17,8 @@ CANCEL_CHANNEL: Final = "argosy:jobs:cancel"
 OFFERS_CHANNEL: Final = "argosy:jobs:offers:"
 """With the name of a pool."""
 FLUSH_SECONDS: Final = 0.02
+COMMAND_SECONDS: Final = 2.0
+"""What Redis has for a command. Nothing waits for it, and one that is too late ends the deltas of its run."""
 MAX_EVENTS: Final = 20_000
 """Events of one job that are kept, about: each has what came within the flush interval."""
 EXPIRE_INTERVAL_SECONDS: Final = 60.0

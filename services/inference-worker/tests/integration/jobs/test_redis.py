@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -12,8 +13,16 @@ from chassis.ids import new_id
 from chassis.redis import MultiplexedRedis, Redis
 from chassis.settings import RedisSection
 from chassis.testing import free_port
+from chassis.testing.network import TcpProxy
 from inference_worker.jobs.model import Lane, Offer, RunRef
-from inference_worker.jobs.redis import CANCEL_CHANNEL, RedisDeltas, cancel_handler, events_key, offers_handler
+from inference_worker.jobs.redis import (
+    CANCEL_CHANNEL,
+    COMMAND_SECONDS,
+    RedisDeltas,
+    cancel_handler,
+    events_key,
+    offers_handler,
+)
 from inference_worker.metrics import JOB_DELTAS_DROPPED
 
 TTL = timedelta(minutes=5)
@@ -75,6 +84,25 @@ async def test_without_redis_deltas_are_dropped_and_counted_and_nothing_waits():
         deltas.end(run)
 
     assert JOB_DELTAS_DROPPED._value.get() == dropped + 3
+
+
+async def test_a_redis_that_is_slow_for_a_moment_gets_every_chunk(redis: MultiplexedRedis):
+    async with TcpProxy(urlsplit(os.environ["ARGOSY_REDIS_URL"]).port or 6379) as proxy:
+        through_proxy = RedisSection(url=f"redis://127.0.0.1:{proxy.port}/0")
+        async with MultiplexedRedis(through_proxy, timeout_seconds=COMMAND_SECONDS) as slow:
+            deltas, run = RedisDeltas(slow, TTL), a_run()
+            proxy.freeze()
+            for number in range(5):
+                deltas.append(run, [b"%d" % number])
+                await asyncio.sleep(0.05)
+            await proxy.mend()
+            deltas.append(run, [b"last"])
+            deltas.end(run)
+            async with asyncio.timeout(30):
+                while not (found := await entries(redis, run)) or found[-1].payloads[-1] != b"last":
+                    await asyncio.sleep(0.02)
+
+    assert [chunk for delta in found for chunk in delta.payloads] == [b"0", b"1", b"2", b"3", b"4", b"last"]
 
 
 async def test_after_a_lost_chunk_no_later_one_of_that_run_is_written(redis: MultiplexedRedis):
