@@ -28,8 +28,7 @@ _OPENINGS: Final = re.compile(
 )
 _SPEAKS_OF: Final = "say says said saying for to of is are or and with mean means spell write word use using a as not"
 _POLITE: Final = re.compile(
-    r"[,.!?][ ,.!?]{0,8}(?:thanks|thank you|danke|merci|gracias|please|s'il (?:vous|te) plaît)[ .!?]*$"
-    + "|"
+    r"[,.!?][ ,.!?]{0,8}(?:thanks|thank you|danke|merci|gracias|please|s'il (?:vous|te) plaît)[ .!?]*$|"
     + "".join(rf"(?<!\b{word})" for word in _SPEAKS_OF.split())
     + r" please[ .!?]*$"
     r"|^(?:请问|请告诉我)[,: ]*"
