@@ -51,9 +51,9 @@ _OPPOSITES: Final = frozenset(
     )
 )
 _PREFIXES: Final = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "de", "non-", "anti", "anti-")
-_OWNERS: Final = frozenset({"my", "our"})
+_QUESTIONS_WITH_VERBS: Final = frozenset({"how", "why", "when", "where"})
 _BEGIN_IDIOMS: Final = frozenset({"in", "at", "on", "by", "out", "under"})
-"""After these an article changes the meaning: `in place`, `in a place`."""
+"""After these an article changes the meaning also of a way to do something: `in place`, `in the place`."""
 
 
 def difference(stored: str, asked: str) -> Difference | None:
@@ -70,7 +70,7 @@ def difference(stored: str, asked: str) -> Difference | None:
     found = _word_difference(one, other)
     if found is None and one.words != other.words:
         found = Difference.ORDER
-    return found or _determiner_difference(one, other) or _writing_difference(stored, asked)
+    return found or _noun_difference(one, other) or _writing_difference(stored, asked)
 
 
 def _word_difference(one: PromptWords, other: PromptWords) -> Difference | None:
@@ -105,15 +105,24 @@ def _question_difference(one: PromptWords, other: PromptWords) -> Difference | N
     return None if len(kinds) == 1 or kinds == {"", "what is"} else Difference.QUESTION
 
 
-def _determiner_difference(one: PromptWords, other: PromptWords) -> Difference | None:
-    """`my name` is neither `a name` nor `the name`; how to do a thing does not depend on whose it is."""
+def _noun_difference(one: PromptWords, other: PromptWords) -> Difference | None:
+    """`the matter` is not `matter`, nor `my name` a name, nor `spirits` spirit; but `a dog` and `dogs` are equal."""
     is_way = one.question == "how" and one.words[:1] == ("to",)
+    has_verbs = one.question in _QUESTIONS_WITH_VERBS and not is_way
     before = ""
-    for word, left, right in zip(one.words, one.determiners, other.determiners, strict=True):
-        if left != right:
-            is_idiom = before in _BEGIN_IDIOMS and not (left and right)
-            if is_idiom or (not is_way and (left in _OWNERS or right in _OWNERS or (left and right))):
-                return Difference.WORDS
+    for place, word in enumerate(one.words):
+        articles = {one.determiners[place], other.determiners[place]}
+        is_plural = one.forms[place] != other.forms[place]
+        # `how photosynthesis works`, `how does photosynthesis work`: what is no subject may be a verb.
+        is_any_number = is_plural and articles == {"", "a"}
+        if is_plural and not is_any_number and not (has_verbs and place):
+            return Difference.WORDS
+        # `Population of Brazil?` is short for `the`.
+        is_short = not place and "a" not in articles and "of" in one.words[1:3]
+        is_idiom = before in _BEGIN_IDIOMS and "" in articles
+        matters = not is_way or "a" in articles or is_idiom
+        if len(articles) > 1 and matters and not is_any_number and not is_short:
+            return Difference.WORDS
         before = word
     return None
 

@@ -26,12 +26,20 @@ _OPENINGS: Final = re.compile(
     r"|(?:kannst du|können sie) mir (?:bitte )?(?:sagen|erklären)|sag mir|dis-moi|dime|скажи(?:те)?|подскажи(?:те)?|)"
     r"(?!\w)[ ,:]*"
 )
+_SPEAKS_OF: Final = "say says said saying for to of is are or and with mean means spell write word use using a as not"
 _POLITE: Final = re.compile(
-    r"[ ,]{0,8}\b(?:thanks|thank you|danke|merci|gracias|please|s'il (?:vous|te) plaît)[ .!?]*$"
+    r"[,.!?][ ,.!?]{0,8}(?:thanks|thank you|danke|merci|gracias|please|s'il (?:vous|te) plaît)[ .!?]*$|"
+    + "".join(rf"(?<!\b{word})" for word in _SPEAKS_OF.split())
+    + r" please[ .!?]*$"
     r"|^(?:请问|请告诉我)[,: ]*"
 )
-_POLITE_WITHIN: Final = re.compile(r",? \b(?:please|kindly|bitte|svp)\b,?(?= )")
-_ASIDES: Final = re.compile(r"(?<=\w) (?:exactly|actually|basically)\b(?=[ ?.!]|$)")
+"""Not where such a word is spoken of: `the French for thank you`."""
+_POLITE_WITHIN: Final = re.compile(
+    r", please,?(?= )|(?<= you)(?: please| kindly)+(?= )|(?<=^was ist) bitte(?= d(?:er|ie|as) )"
+)
+_ASIDES: Final = re.compile(
+    r"^(what|how|why|who|where|when) (?:exactly|actually|basically) (?=(?:is|are|do|does|did|can|was|were)\b)"
+)
 _SUBJECT: Final = "(?:i|we|one)"
 _FRONTED: Final = re.compile(
     r"^((?:in|on|at) (?!(?:the|a|an|my|our|your|his|her|their|this|that)\b)[\w#+.-]+(?: \w+)?), "
@@ -100,8 +108,10 @@ def in_one_form(text: str) -> str:
     plain = text
     for short, long in _SHORT:
         plain = short.sub(long, plain)
-    plain = _POLITE_WITHIN.sub("", _POLITE.sub("", _OPENINGS.sub("", plain)))
-    plain = _fronted_last(_ASIDES.sub("", plain).strip())
+    asked = _POLITE_WITHIN.sub("", _POLITE.sub("", _OPENINGS.sub("", plain)))
+    # What is left of a greeting alone is no question.
+    plain = asked if " " in asked.strip() or not plain.isascii() else plain
+    plain = _fronted_last(_ASIDES.sub(r"\1 ", plain).strip())
     for form, one in _FORMS:
         plain = form.sub(one, plain)
     # `the dog's bone` is not `the dogs bone`.

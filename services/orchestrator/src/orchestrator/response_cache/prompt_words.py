@@ -132,6 +132,8 @@ class PromptWords(NamedTuple):
 
     words: tuple[str, ...]
     """In their order, in one spelling, with the marks between them, without articles."""
+    forms: tuple[str, ...]
+    """Each of `words` as it is written: plural or not."""
     determiners: tuple[str, ...]
     """What stands before each of `words`: `a`, `the`, `my`, `our` or nothing."""
     names: tuple[str, ...]
@@ -164,10 +166,11 @@ def read_words(prompt: str) -> PromptWords:
     words, determiners = _apart(joined, acronyms) if language == "en" else (joined, [""] * len(joined))
     if language in {"", "en"}:
         words = [SAME.get(one, one) for one in words]
+    forms = tuple(words)
     if question.removesuffix(" is") in _ANY_NUMBER:
         words = [SAME.get(one, one) for one in map(_singular, words)]
     named = tuple(word for word in words if word in names)
-    return PromptWords(tuple(words), tuple(determiners), named, verbatim, symbols, language, question)
+    return PromptWords(tuple(words), forms, tuple(determiners), named, verbatim, symbols, language, question)
 
 
 def _verbatim_of(found: re.Match[str]) -> str:
