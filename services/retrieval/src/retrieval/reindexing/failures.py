@@ -6,7 +6,7 @@ from time import monotonic
 
 from retrieval.reindexing.rebuild import OutdatedFile
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60.0, 86_400.0
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 60.0, 86_400.0
 MAX_REMEMBERED = 10_000
 
 
@@ -26,10 +26,10 @@ class PausedFiles:
         _, until = self._files.get((file.tenant_id, file.attachment), (0, 0.0))
         return self.clock() < until
 
-    def record(self, file: OutdatedFile, error: Exception) -> None:
+    def add(self, file: OutdatedFile, error: Exception) -> None:
         key = (file.tenant_id, file.attachment)
         count = self._files.pop(key, (0, 0.0))[0] + 1
-        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 20), LONGEST_PAUSE_SECONDS)
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(count - 1, 20), MAX_PAUSE_SECONDS)
         self._files[key] = count, self.clock() + pause
         while len(self._files) > MAX_REMEMBERED:
             del self._files[next(iter(self._files))]

@@ -48,7 +48,7 @@ class Failures(Protocol):
     def is_paused(self, file: OutdatedFile) -> bool:
         """Whether the file has failed, and it is too early to try it again."""
 
-    def record(self, file: OutdatedFile, error: Exception) -> None:
+    def add(self, file: OutdatedFile, error: Exception) -> None:
         """Note that the file has failed."""
 
     def forget(self, file: OutdatedFile) -> None:
@@ -78,7 +78,7 @@ async def rebuild_outdated(
         except Exception as error:
             if failures is None:
                 raise
-            failures.record(file, error)
+            failures.add(file, error)
             if isinstance(error, Unavailable):
                 # The next file would wait for the database as long. One that takes it too long itself is paused, too.
                 raise

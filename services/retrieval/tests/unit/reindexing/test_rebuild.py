@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from chassis.errors import Unavailable
 from retrieval.reindexing.cli import reindex
-from retrieval.reindexing.failures import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PausedFiles
+from retrieval.reindexing.failures import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PausedFiles
 from retrieval.reindexing.rebuild import (
     BATCH_SIZE,
     IDLE_BATCH_SIZE,
@@ -141,11 +141,11 @@ async def test_a_file_that_fails_stops_no_other_and_is_tried_again_after_longer_
 
     pauses = [later - earlier for earlier, later in pairwise(tries)]
     assert pauses[:3] == [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS, 4 * FIRST_PAUSE_SECONDS]
-    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+    assert pauses[-1] == MAX_PAUSE_SECONDS
     assert versions.finished == [a_file(2)]
 
     versions.broken.clear()
-    now += LONGEST_PAUSE_SECONDS
+    now += MAX_PAUSE_SECONDS
     assert await rebuild_outdated(versions, failures=failures) == 1
     assert not failures.is_paused(a_file(1))
 
