@@ -43,8 +43,10 @@ from retrieval.ingestion.schedule import IngestionWorker, queue_overdue
 from retrieval.parsing.limits import Limits
 from retrieval.parsing.subprocess_parser import SubprocessParser
 from retrieval.reindexing.cli import add_reindex_arguments, reindex
+from retrieval.reindexing.failures import PausedFiles
 from retrieval.reindexing.postgres import PostgresKeywordVersions
 from retrieval.reindexing.rebuild import rebuild_while_idle
+from retrieval.reindexing.schedule import log_failure
 from retrieval.search.grpc import SearchMethods
 from retrieval.search.indexes_postgres import create_indexes, index_statements
 from retrieval.search.orchestrator_client import OrchestratorReranker
@@ -144,7 +146,8 @@ def _upkeep(
     is_busy: Callable[[], bool],
 ) -> list[Component]:
     """What keeps older rows up to date, and forgets what is no longer asked for."""
-    rebuild = partial(rebuild_while_idle, PostgresKeywordVersions(database), is_busy, metrics.REINDEXED_FILES.inc)
+    versions, paused = PostgresKeywordVersions(database), PausedFiles(log_failure)
+    rebuild = partial(rebuild_while_idle, versions, is_busy, metrics.REINDEXED_FILES.inc, paused)
     common_words = PostgresCommonWords(database)
 
     async def count_words() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
+from chassis.errors import Unavailable
 from retrieval.reindexing.cli import reindex
+from retrieval.reindexing.failures import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PausedFiles
 from retrieval.reindexing.rebuild import (
     BATCH_SIZE,
     IDLE_BATCH_SIZE,
@@ -22,6 +25,8 @@ class FakeVersions:
 
     files: list[OutdatedFile]
     deleted: set[int] = field(default_factory=set)
+    broken: set[int] = field(default_factory=set)
+    error: Exception = field(default_factory=lambda: ValueError("a text without words"))
     blocks: list[tuple[int, int]] = field(default_factory=list)
     finished: list[OutdatedFile] = field(default_factory=list)
 
@@ -31,6 +36,8 @@ class FakeVersions:
 
     async def rebuild(self, file: OutdatedFile, first_ordinal: int, chunks: int) -> bool:
         self.blocks.append((file.attachment, first_ordinal))
+        if file.attachment in self.broken:
+            raise self.error
         return file.attachment not in self.deleted
 
     async def finish(self, file: OutdatedFile) -> None:
@@ -85,7 +92,7 @@ async def run(versions: FakeVersions, *busy: bool) -> tuple[bool, int]:
     def is_busy() -> bool:
         return states.pop(0) if len(states) > 1 else states[0]
 
-    more = await rebuild_while_idle(versions, is_busy, counted.append)
+    more = await rebuild_while_idle(versions, is_busy, counted.append, PausedFiles(lambda *_: None))
     return more, sum(counted)
 
 
@@ -121,3 +128,38 @@ async def test_files_that_another_process_holds_are_not_asked_for_without_a_paus
     versions.outdated = and_hold_it  # type: ignore[method-assign]
 
     assert await run(versions, False) == (False, 0)
+
+
+async def test_a_file_that_fails_stops_no_other_and_is_tried_again_after_longer_and_longer_pauses() -> None:
+    versions, now, tries = FakeVersions([a_file(1), a_file(2)], broken={1}), 0.0, list[float]()
+    failures = PausedFiles(lambda file, error, count: tries.append(now), clock=lambda: now)
+
+    assert await rebuild_outdated(versions, failures=failures) == 1
+    for _ in range(4 * 24 * 60):
+        now += FIRST_PAUSE_SECONDS
+        assert await rebuild_outdated(versions, failures=failures) == 0
+
+    pauses = [later - earlier for earlier, later in pairwise(tries)]
+    assert pauses[:3] == [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS, 4 * FIRST_PAUSE_SECONDS]
+    assert pauses[-1] == MAX_PAUSE_SECONDS
+    assert versions.finished == [a_file(2)]
+
+    versions.broken.clear()
+    now += MAX_PAUSE_SECONDS
+    assert await rebuild_outdated(versions, failures=failures) == 1
+    assert not failures.is_paused(a_file(1))
+
+
+async def test_a_file_that_takes_the_database_too_long_ends_the_batch_and_is_left_out_of_the_next_one() -> None:
+    versions = FakeVersions([a_file(1), a_file(2)], broken={1}, error=Unavailable("a statement took too long"))
+    failures = PausedFiles(lambda *_: None, clock=lambda: 0.0)
+
+    with pytest.raises(Unavailable):
+        await rebuild_outdated(versions, failures=failures)
+    assert await rebuild_outdated(versions, failures=failures) == 1
+    assert versions.finished == [a_file(2)]
+
+
+async def test_the_command_reports_a_file_that_fails() -> None:
+    with pytest.raises(ValueError, match="without words"):
+        await reindex(FakeVersions([a_file(1)], broken={1}), "vs_1")
