@@ -27,8 +27,8 @@ from services.retrieval.tests.filled_tables import fill_prompts
 MIGRATIONS = Path(retrieval.__file__).parent / "migrations"
 TENANT, OTHER, FULL = "ten_one", "ten_other", "ten_full"
 PROMPTS, SEARCHES, PUTS, THRESHOLD = 20_000, 500, 50, 0.95
-PER_PARTITION = 20
-"""Prompts of a partition are of the same words, so they are few."""
+PER_PARTITION = (500, 20)
+"""The most that are kept in one, and a usual number: prompts of a partition are of the same words, so they are few."""
 SPREAD = """
 UPDATE cached_prompts
 SET partition = convert_to(lpad((substring(prompt from '[0-9]+')::integer % $2)::text, 32, '0'), 'UTF8')
@@ -79,10 +79,12 @@ async def measure(prompts: int) -> None:
             kept = await owner.fetchval("SELECT count(*) FROM cached_prompts WHERE tenant_id = $1", FULL)
             calls = [partial(store.find, FULL, ONE, a_vector(), THRESHOLD, 4) for _ in range(SEARCHES)]
             print(f"look-up, a partition of {prompts} puts, {kept} kept   {await timed(calls)}")
-            await owner.execute(SPREAD, TENANT, prompts // PER_PARTITION)
-            await owner.execute("VACUUM ANALYZE cached_prompts")
-            calls = [partial(find, partition(number), a_vector()) for number in range(SEARCHES)]
-            print(f"look-up, {PER_PARTITION} in each partition         {await timed(calls)}")
+            for each in PER_PARTITION:
+                partitions = max(1, prompts // each)
+                await owner.execute(SPREAD, TENANT, partitions)
+                await owner.execute("VACUUM ANALYZE cached_prompts")
+                calls = [partial(find, partition(number % partitions), a_vector()) for number in range(SEARCHES)]
+                print(f"look-up, {each} in each of {partitions} partitions   {await timed(calls)}")
             has = [partial(store.has_prompts, TENANT, partition(number)) for number in range(SEARCHES)]
             print(f"whether a partition has any         {await timed(has)}")
             new = [CachedPrompt(ONE, f"new {number}", "m", "What is new?", HOUR * 48) for number in range(PUTS)]
