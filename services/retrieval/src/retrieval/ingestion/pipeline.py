@@ -62,13 +62,13 @@ class Pipeline:
         """Start with the next chunks, once there is room. Raises the errors of the pieces before."""
         texts = frozenset(chunk.text for chunk in chunks)
         # A text that an earlier piece has is not paid for again: its vector is known once that piece is stored.
-        while len(self._unstored) >= self._room or any(not texts.isdisjoint(piece.texts) for piece in self._unstored):
+        while len(self._unstored) >= self._limit or any(not texts.isdisjoint(piece.texts) for piece in self._unstored):
             await self._first_is_stored()
         earlier = self._unstored[-1].task if self._unstored else None
         self._unstored.append(_Piece(texts, asyncio.create_task(self._run(chunks, earlier))))
 
     @property
-    def _room(self) -> int:
+    def _limit(self) -> int:
         # The first piece is alone: a file that cannot be embedded costs one call.
         return self._max_unstored if self._progress.chunks else 1
 

@@ -1,7 +1,7 @@
 """One run over one attached file: parse, split, embed, store. A kill at any point costs at most one batch.
 
-A large file is embedded in pieces of half a batch, of which two are not stored yet: the model has work while the vectors
-of the piece before are stored and the text of the next one is parsed.
+A large file is embedded in pieces of half a batch, of which two are not stored yet: the model has work while vectors of
+the piece before are stored and the text of the next one is parsed.
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
