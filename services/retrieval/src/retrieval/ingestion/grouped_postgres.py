@@ -5,6 +5,7 @@ A file waits only while a transaction of the same tenant runs, so one that comes
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -14,7 +15,7 @@ from chassis.postgres import GroupCommit
 
 from retrieval.embeddings.model import Vector
 from retrieval.ingestion.finished_files_postgres import FinishedFile
-from retrieval.ingestion.model import Claim, EmbeddedChunk
+from retrieval.ingestion.model import Claim, ClaimLost, EmbeddedChunk
 from retrieval.ingestion.postgres import PostgresIngestionStore, finished_file
 from retrieval.parsing.model import FileWarning
 from retrieval.quotas.model import UNLIMITED, Quota
@@ -89,7 +90,18 @@ class GroupedIngestionStore(PostgresIngestionStore):
         self._finished = Grouped(self._finish_group)
 
     async def claim(self, key: AttachmentKey, lease: timedelta) -> Claim | None:
-        return await self._claims.submit((key.tenant_id, lease), key)
+        claiming = asyncio.ensure_future(self._claims.submit((key.tenant_id, lease), key))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await self._release_unwanted(claiming)
+            raise
+
+    async def _release_unwanted(self, claiming: "asyncio.Future[Claim | None]") -> None:
+        """Give back a claim that is being made with those of others, so that it does not wait for its lease to end."""
+        with suppress(ArgosyError, ClaimLost):
+            if (claim := await claiming) is not None:
+                await self.release(claim, timedelta(0), failed=False)
 
     async def known_vectors(self, tenant_id: str, fingerprints: Sequence[bytes]) -> dict[bytes, Vector]:
         if len(fingerprints) > MAX_CHUNKS:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
-from retrieval.ingestion.grouped_postgres import MAX_FILES, Grouped
+from retrieval.ingestion.claim import LEASE
+from retrieval.ingestion.grouped_postgres import MAX_FILES, Grouped, GroupedIngestionStore
+from retrieval.vector_stores.model import AttachmentKey
+
+from services.retrieval.tests.ingestion_world import PAGES, IngestionWorld
 
 
 class Transactions:
@@ -91,3 +96,32 @@ async def test_an_item_that_is_given_up_before_its_transaction_is_not_stored() -
     with pytest.raises(asyncio.CancelledError):
         await third
     assert all(3 not in items for _, items in transactions.committed)
+
+
+async def test_a_claim_whose_run_is_cancelled_meanwhile_is_released() -> None:
+    world, begun, go_on = IngestionWorld(), asyncio.Event(), asyncio.Event()
+
+    class Store(GroupedIngestionStore):
+        """Its statements are those of the store in memory."""
+
+        async def claim_files(self, tenant_id: str, keys: Any, lease: Any) -> Any:
+            begun.set()
+            await go_on.wait()
+            return {key: claim for key in keys if (claim := await world.store.claim(key, lease))}
+
+        async def release(self, claim: Any, delay: Any, *, failed: bool) -> None:
+            await world.store.release(claim, delay, failed=failed)
+
+    key: AttachmentKey = await world.attach(PAGES[0])
+    claiming = asyncio.create_task(Store(None).claim(key, LEASE))
+    await begun.wait()
+
+    claiming.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(claiming, return_exceptions=True)
+
+    assert claiming.cancelled()
+    assert world.row(key).crashes == 0
+    summary = await world.ingestion().run(key)
+    assert summary is not None, "the claim is free before its lease has ended"
