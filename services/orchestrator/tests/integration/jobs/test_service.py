@@ -29,10 +29,14 @@ from services.orchestrator.tests.jobs_examples import BODY
 from services.orchestrator.tests.peers import ScriptedWorker
 
 SERVICE = replace(PRINCIPAL, tenant_id="fleet", roles=frozenset({"service"}))
-WORKER = Caller(SERVICE, PrincipalSigner(SECRET, "tests", SystemClock()).sign(SERVICE), "req_worker")
 ATTEMPT = inference.Attempt(
     number=1, usage=TokenUsage(source=USAGE_SOURCE_REPORTED, input_tokens=120, output_tokens=48)
 )
+
+
+def worker() -> Caller:
+    """Sign at the time of the call: what is signed when tests are collected may expire before the test runs."""
+    return Caller(SERVICE, PrincipalSigner(SECRET, "tests", SystemClock()).sign(SERVICE), "req_worker")
 
 
 async def dispatch_of(owner: Any, job_id: str) -> pb.JobRunRef:
@@ -50,13 +54,13 @@ async def test_a_job_is_accepted_dispatched_claimed_settled_and_read(
 ) -> None:
     async with running(section, ScriptedWorker(answer)) as service:
         jobs, runs = JobServiceStub(service.channel), JobRunServiceStub(service.channel)
-        with as_caller(WORKER):
+        with as_caller(worker()):
             await runs.RecordHeartbeat(pb.RecordHeartbeatRequest(worker_id="wkr_1", pool="default", slots=2))
         job = (
             await jobs.SubmitJob(pb.SubmitJobRequest(job_id=new_id("job_"), endpoint="/v1/chat/completions", body=BODY))
         ).job
         dispatch = await dispatch_of(owner, job.id)
-        with as_caller(WORKER):
+        with as_caller(worker()):
             claimed = await runs.ClaimJob(pb.ClaimJobRequest(dispatch=dispatch, worker_id="wkr_1"))
             asked = GetRequestStatesRequest(
                 requests=[RequestRef(tenant_id=job.tenant_id, request_id=claimed.request_id)]
