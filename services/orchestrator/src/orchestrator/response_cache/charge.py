@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from chassis.errors import RemoteError
+from chassis.errors import InvalidRequest, RemoteError
 from chassis.tenancy import Principal
 from values.money import ZERO, NanoUsd, Price, cost, discount
 from values.usage import NO_USAGE, AbsentClasses, TokenDetails
@@ -52,14 +52,15 @@ class CacheCharges:
                 reserved = await self.together.charge(principal, request_id, hit, model)
                 return Charged(hit, reserved.price, reserved.soft_limit_passed)
             except RemoteError as error:
-                if not is_unknown_method(error):
+                # One hit that is not valid fails the call for those of all tenants in it: each is judged by itself.
+                if not is_unknown_method(error) and error.reason != InvalidRequest.reason:
                     raise
         return await self._charge_alone(principal, request_id, hit, model, deadline)
 
     async def _charge_alone(
         self, principal: Principal, request_id: str, hit: Hit, model: str, deadline: Deadline
     ) -> Charged:
-        """Charge it with a reservation and an event of its own: it has little time, or metering is older."""
+        """Charge it with a reservation and an event of its own: it has little time, or metering takes no group."""
         answer = hit.answer
         tokens = answer.usage.known or (0, 0)
         reservations = replace(self.reservations, discount_percent=hit.percent_off)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
+from unicodedata import normalize
 
 from orchestrator.response_cache.prompt_quantities import is_quantity, is_unit, split_words
 from orchestrator.response_cache.prompt_words import NEGATIONS, PromptWords, read_words
@@ -56,11 +57,16 @@ _BEGIN_IDIOMS: Final = frozenset({"in", "at", "on", "by", "out", "under"})
 """After these an article changes the meaning also of a way to do something: `in place`, `in the place`."""
 
 
+def is_long(prompt: str) -> bool:
+    """Whether a prompt is too long to be compared, as it is or as it is read: one letter may stand for 18."""
+    return len(prompt) > MAX_PROMPT_CHARACTERS or len(normalize("NFKC", prompt)) > MAX_PROMPT_CHARACTERS
+
+
 def difference(stored: str, asked: str) -> Difference | None:
     """Return what keeps the answer of the one prompt from the other; None if nothing that can be seen does."""
     if stored == asked:
         return None
-    if max(len(stored), len(asked)) > MAX_PROMPT_CHARACTERS:
+    if is_long(stored) or is_long(asked):
         return Difference.LENGTH
     one, other = read_words(stored), read_words(asked)
     if one.verbatim != other.verbatim:

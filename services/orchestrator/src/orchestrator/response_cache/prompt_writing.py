@@ -12,7 +12,7 @@ from orchestrator.response_cache.known_names import ALWAYS_NAMES
 from orchestrator.response_cache.prompt_quantities import split_words
 
 _WORD: Final = re.compile(r"[^\W_][\w]*(?:['’.-][\w]+)*")
-_BEGINS_SENTENCE: Final = re.compile(r"(?:^|[.!?¿¡\n]\s*)\W*$")
+_ENDS_SENTENCE: Final = frozenset(".!?¿¡\n")
 _CALCULATES: Final = re.compile(r"\d|[=<>^+*/|√∑∫²³¹⁰-₟¼-¾⅐-⅞]")
 _COMPOUND: Final = re.compile(r"(?<=\d)-(?=[^\W\d_]{3})")
 _HOW_TO: Final = re.compile(r"how (?:do i|do we|can i|can we|should i|to) ", re.IGNORECASE)
@@ -66,16 +66,23 @@ def read_writing(prompt: str) -> Writing:
     """Return how a prompt is written."""
     prompt = prompt.replace("’", "'").strip()
     words = list(_WORD.finditer(prompt))
+    ends = [0, *(word.end() for word in words)]
     capitals = Counter(
         _capital_form(word[0])
-        for word in words
+        for end, word in zip(ends, words, strict=False)
         if word[0] != word[0].lower()
         and word[0] not in _CURRENCIES
         and word[0].split("'")[0] != "I"
         and word[0].lower().removesuffix("'s") not in ALWAYS_NAMES
-        and not _BEGINS_SENTENCE.search(prompt[: word.start()])
+        and not _begins_sentence(prompt[end : word.start()], is_first=not end)
     )
     return Writing(capitals, _marks_of(prompt), _text_of(prompt, {word[0].lower() for word in words}))
+
+
+def _begins_sentence(gap: str, *, is_first: bool) -> bool:
+    """Whether a word begins a sentence; `gap` is all between it and the word before: marks, spaces and underscores."""
+    before = gap.rpartition("_")
+    return (is_first and not before[1]) or not _ENDS_SENTENCE.isdisjoint(before[2])
 
 
 def _capital_form(word: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from chassis.errors import ArgosyError
 
-from orchestrator.response_cache.guard import MAX_PROMPT_CHARACTERS, difference
+from orchestrator.response_cache.guard import difference, is_long
 from orchestrator.response_cache.key import cache_key
 from orchestrator.response_cache.model import CachedAnswer
 from orchestrator.response_cache.ports import PromptIndex
@@ -91,7 +91,7 @@ def read_prompt(
         return None
     last: dict[str, object] = messages[-1]
     text = _only_text(last.get("content"))
-    if last.get("role") != "user" or text is None or not text.strip() or len(text) > MAX_PROMPT_CHARACTERS:
+    if last.get("role") != "user" or text is None or not text.strip() or is_long(text):
         return None
     if any(works_on_messages(earlier) for message in messages[:-1] for earlier in _texts_of(message)):
         return None

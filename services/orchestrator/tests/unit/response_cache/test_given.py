@@ -1,13 +1,14 @@
 """When a cached answer is given, and that each is recorded and paid once."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from chassis.errors import DeadlineExceeded, Internal, Kind, RemoteError, Unavailable
+from chassis.errors import ArgosyError, DeadlineExceeded, Internal, InvalidRequest, Kind, RemoteError, Unavailable
 from orchestrator.chat.model import ChatEvent
-from orchestrator.reservations.model import HitRequest
+from orchestrator.reservations.model import HitRequest, Reservation, ReservedHit
 from orchestrator.response_cache.model import Charge
 from values.usage import NO_USAGE, CacheOutcome
 
@@ -162,6 +163,32 @@ async def test_with_a_metering_of_the_version_before_each_hit_is_reserved_and_re
     assert outcomes(*answers) == [CacheOutcome.HIT] * 2
     assert {"req_2", "req_3"} <= set(harness.metering.reserved)
     assert dict(later(harness)) == {"req_2": USAGE, "req_3": USAGE}
+
+
+async def test_a_hit_that_metering_cannot_read_fails_no_other_of_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = await a_paid_harness()
+    reserve, reserve_hits = harness.metering.reserve, harness.metering.reserve_hits
+    invalid = RemoteError(Kind.INVALID, InvalidRequest.reason, "no call consumes that many tokens")
+
+    async def reserve_valid(request_id: str, *arguments: Any) -> Reservation:
+        if request_id == "req_3":
+            raise invalid
+        return await reserve(request_id, *arguments)
+
+    async def reserve_valid_hits(hits: Sequence[HitRequest], *arguments: Any) -> Sequence[ReservedHit | ArgosyError]:
+        if any(hit.request_id == "req_3" for hit in hits):
+            raise invalid
+        return await reserve_hits(hits, *arguments)
+
+    monkeypatch.setattr(harness.metering, "reserve", reserve_valid)
+    monkeypatch.setattr(harness.metering, "reserve_hits", reserve_valid_hits)
+    first, refused, last = await asyncio.gather(*asking(harness, 2, 3, 4), return_exceptions=True)
+    assert not isinstance(first, BaseException)
+    assert not isinstance(last, BaseException)
+    assert outcomes(first, last) == [CacheOutcome.HIT] * 2
+    assert refused is invalid
+    await harness.tasks.wait_idle()
+    assert dict(later(harness)) == {"req_2": USAGE, "req_4": USAGE}
 
 
 async def test_the_end_of_the_process_is_no_answer_and_releases_what_may_be_held() -> None:

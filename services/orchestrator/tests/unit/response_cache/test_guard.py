@@ -53,6 +53,14 @@ def test_the_time_to_read_a_prompt_is_bounded(mark: str) -> None:
     assert process_time() - before < 1
 
 
+@pytest.mark.parametrize("marks", [f".{' ' * 1_000}", "!" * 1_000])
+def test_the_time_to_read_how_a_prompt_is_written_is_bounded(marks: str) -> None:
+    one = f"{marks}a{' B' * 480}"
+    before = process_time()
+    assert difference(one, f"{one} ") is None
+    assert process_time() - before < 1
+
+
 @pytest.mark.parametrize("prompt", sorted({prompt for pair in PARAPHRASES for prompt in pair}))
 def test_a_prompt_does_not_differ_from_itself(prompt: str) -> None:
     assert difference(prompt, f" {prompt}\n") is None
@@ -73,3 +81,9 @@ def test_a_long_prompt_is_only_equal_to_itself() -> None:
     long = "word " * (MAX_PROMPT_CHARACTERS // 5 + 1)
     assert difference(long, f"{long} ") is Difference.LENGTH
     assert difference(long, long) is None
+
+
+def test_a_prompt_is_as_long_as_it_is_read() -> None:
+    ligatures = "\ufdfa" * (MAX_PROMPT_CHARACTERS // 18)
+    assert difference(ligatures, f"{ligatures} ") is None
+    assert difference(f"{ligatures}\ufdfa", f"{ligatures}\ufdfa ") is Difference.LENGTH

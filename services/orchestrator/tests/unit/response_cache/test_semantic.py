@@ -200,8 +200,9 @@ async def test_an_answer_that_acts_or_is_no_text_is_for_equal_requests_only(mark
     [
         [{"type": "text", "text": CAPITAL}, {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}],
         CAPITAL * 100,
+        "\ufdfa" * 200,
     ],
-    ids=["picture", "long"],
+    ids=["picture", "long", "long as it is read"],
 )
 async def test_a_prompt_that_is_no_short_text_is_not_looked_up(content: object) -> None:
     harness = a_harness()
