@@ -17,12 +17,17 @@ class FakeFiles:
     def __init__(self, database: InMemoryDatabase) -> None:
         self._database = database
 
-    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta, quota: Quota = UNLIMITED) -> None:
+    async def begin_upload(
+        self, tenant_id: str, file_id: str, lifetime: timedelta, quota: Quota = UNLIMITED
+    ) -> File | None:
         self._check(tenant_id, quota, 0)
+        if file := self._database.files.get((tenant_id, file_id)):
+            return file
         pending = self._database.deletions.get((tenant_id, f"object-{file_id}"))
         if pending is not None and pending[1] <= self._database.clock.now() + DELETION_LEASE:
             raise Unavailable("an earlier upload of this file is being deleted; try again in some minutes")
         self._schedule(tenant_id, file_id, lifetime)
+        return None
 
     def _schedule(self, tenant_id: str, file_id: str, lifetime: timedelta) -> None:
         deletion = PendingDeletion(tenant_id, f"object-{file_id}", 0, object_key=object_key(tenant_id, file_id))

@@ -61,6 +61,18 @@ class FilesContract:
         assert await one.ports.files.commit_upload(one.tenant_id, "file-twice", metadata, 1) == first
         await one.ports.files.delete(one.tenant_id, "file-twice")
 
+    async def test_an_upload_that_is_begun_when_its_file_is_there_does_not_schedule_the_deletion_of_its_bytes(
+        self, one: Tenant
+    ) -> None:
+        file = await one.file()
+
+        begun = await one.ports.files.begin_upload(one.tenant_id, file.file_id, NOW)
+
+        due = {deletion.object_key for deletion in await one.ports.deletions.claim(1000, LONG)}
+        assert f"{one.tenant_id}/{file.file_id}" not in due
+        assert begun == file
+        await one.ports.files.delete(one.tenant_id, file.file_id)
+
     async def test_an_upload_is_not_begun_again_while_its_object_is_being_deleted(self, one: Tenant) -> None:
         await one.ports.files.begin_upload(one.tenant_id, "file-gone", NOW)
 

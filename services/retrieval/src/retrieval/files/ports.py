@@ -31,11 +31,14 @@ class ObjectStore(Protocol):
 class Files(Protocol):
     """Records of files."""
 
-    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta, quota: Quota = UNLIMITED) -> None:
+    async def begin_upload(
+        self, tenant_id: str, file_id: str, lifetime: timedelta, quota: Quota = UNLIMITED
+    ) -> File | None:
         """Schedule the deletion of the file's object after `lifetime`, unless the upload is committed before.
 
-        An upload that is begun again postpones it. Raises Unavailable when it is due, or due within DELETION_LEASE, and
-        StorageQuotaExceeded when there is no room for any file.
+        Returns the file where another upload of its id was committed meanwhile: its bytes stay, and nothing is begun.
+        An upload that is begun again postpones the deletion. Raises Unavailable when it is due, or due within
+        DELETION_LEASE, and StorageQuotaExceeded when there is no room for any file.
         """
 
     async def commit_upload(
@@ -43,6 +46,7 @@ class Files(Protocol):
     ) -> File:
         """Cancel the scheduled deletion and record the file.
 
+        Returns the file of another upload of its id that was committed before.
         Raises DeadlineExceeded when the deletion is due, or due within DELETION_LEASE: it may be running, and
         StorageQuotaExceeded when there is no room for the file: then the deletion stays scheduled.
         """

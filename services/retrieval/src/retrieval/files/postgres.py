@@ -59,6 +59,7 @@ ON CONFLICT (tenant_id, deletion_id) DO UPDATE SET due_at = excluded.due_at WHER
 _CANCEL_DELETION = """
 DELETE FROM deletions WHERE tenant_id = $1 AND deletion_id = $2 AND due_at > now() + $3 RETURNING 1
 """
+_FORGET_DELETION = "DELETE FROM deletions WHERE tenant_id = $1 AND deletion_id = $2"
 
 
 class PostgresFiles:
@@ -67,12 +68,19 @@ class PostgresFiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin_upload(self, tenant_id: str, file_id: str, lifetime: timedelta, quota: Quota = UNLIMITED) -> None:
+    async def begin_upload(
+        self, tenant_id: str, file_id: str, lifetime: timedelta, quota: Quota = UNLIMITED
+    ) -> File | None:
         key, deletion_id = object_key(tenant_id, file_id), object_deletion_id(file_id)
         async with self._database.tenant(tenant_id) as connection:
             await check_file(connection, tenant_id, quota, 0)
             if not await connection.fetchval(_POSTPONE_DELETION, tenant_id, deletion_id, key, lifetime, DELETION_LEASE):
                 raise Unavailable("an earlier upload of this file is being deleted; try again in some minutes")
+            # Read after the row of the deletion is locked: a commit waits for it, or has ended before.
+            row = await connection.fetchrow(_GET, tenant_id, file_id)
+            if row is not None:
+                await connection.execute(_FORGET_DELETION, tenant_id, deletion_id)
+        return None if row is None else row_to_file(row)
 
     @repeat_aborted
     async def commit_upload(

@@ -50,7 +50,8 @@ async def upload(
             raise InvalidRequest("file_id must be file- and 32 hexadecimal digits", param="file_id")
         with suppress(FileNotFound):
             return await files.get(tenant_id, file_id)
-    await files.begin_upload(tenant_id, file_id, UPLOAD_LIFETIME, quota)
+    if there := await files.begin_upload(tenant_id, file_id, UPLOAD_LIFETIME, quota):
+        return there
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT.total_seconds()):
             size_bytes = await objects.put(object_key(tenant_id, file_id), _limited(data, max_bytes))

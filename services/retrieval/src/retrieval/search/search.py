@@ -1,10 +1,10 @@
 """Hybrid search: a vector and a keyword search, fused by rank, then ranked by feedback; exact hits first."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from chassis.errors import Unavailable
 from values.attributes import Filter
@@ -46,6 +46,8 @@ EXACT_WEIGHT = 10.0
 MAX_SPACE_CHANGES = 3
 
 Key = TypeVar("Key")
+Near = TypeVar("Near")
+Hits = TypeVar("Hits")
 
 
 class SearchIndex(Protocol):
@@ -150,8 +152,9 @@ async def _search(
             for vector in search_vectors(await own.embed(texts_to_embed))
         ]
 
-    by_model, by_keyword = await asyncio.gather(
-        asyncio.gather(*(near(*own) for own in stores_by_model(contents.spaces, embedder))),
+    models = stores_by_model(contents.spaces, embedder)
+    by_model, by_keyword = await _together(
+        [near(*own) for own in models],
         index.keyword_search(tenant_id, stores, query.query, CANDIDATES, filters, chunks=contents.chunks),
     )
     wanted_vectors = [vector for found in by_model for vector, _ in found]
@@ -170,6 +173,19 @@ async def _search(
     good = (key for key in final if final[key] >= query.min_score)
     best = sorted(good, key=lambda key: -final[key])[: query.limit]
     return [Passage(key.vector_store_id, texts[key], final[key]) for key in best]
+
+
+async def _together(
+    searches: Iterable[Coroutine[Any, Any, Near]], keywords: Coroutine[Any, Any, Hits]
+) -> tuple[list[Near], Hits]:
+    """Run all at once. The first error cancels the others, which would hold connections for a search that has ended."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            near = [group.create_task(search) for search in searches]
+            by_keyword = group.create_task(keywords)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in near], by_keyword.result()
 
 
 def stores_by_model(

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from chassis.errors import DeadlineExceeded, InvalidRequest
 from retrieval.deletions.delete import delete_pending
-from retrieval.files.model import UPLOAD_LIFETIME, File, FileMetadata, FileTooLarge
+from retrieval.files.model import UPLOAD_LIFETIME, File, FileMetadata, FileNotFound, FileTooLarge
 from retrieval.files.page import page_size
 from retrieval.files.upload import upload
 
@@ -61,6 +61,24 @@ async def test_an_upload_with_an_id_of_the_callers_choice_is_safe_to_repeat(stor
 
     assert again == first
     assert storage.objects.stored == {f"ten_one/{named.file_id}": b"a"}
+
+
+async def test_an_upload_whose_file_another_one_commits_meanwhile_leaves_its_bytes(storage: Storage) -> None:
+    named = FileMetadata("out.jsonl", "batch_output", "file-" + "0" * 32)
+
+    class Slower(FakeFiles):
+        async def get(self, tenant_id: str, file_id: str) -> File:
+            if (tenant_id, file_id) in storage.database.files:
+                return await super().get(tenant_id, file_id)
+            await upload(tenant_id, named, pieces(b"a"), files=storage.files, objects=storage.objects, max_bytes=3)
+            raise FileNotFound("not yet")
+
+    slower = Slower(storage.database)
+    file = await upload("ten_one", named, pieces(b"bcde"), files=slower, objects=storage.objects, max_bytes=3)
+
+    assert file == await storage.files.get("ten_one", named.file_id)
+    assert storage.objects.stored == {f"ten_one/{named.file_id}": b"a"}
+    assert storage.database.deletions == {}
 
 
 @pytest.mark.parametrize("file_id", ["file-1", "../ten_two/file-" + "0" * 32, "file-" + "0" * 32 + "\n"])

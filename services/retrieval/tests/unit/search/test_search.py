@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from chassis.errors import InvalidRequest, Unavailable
 from retrieval.chunking.token_counter import EstimatedTokenCounter
+from retrieval.embeddings.model import Vector
 from retrieval.search.model import ChunkKey, Passage, Ranker, SearchQuery
 from retrieval.search.search import SearchIndex, search
 from retrieval.vector_stores.model import VectorStoreNotFound
@@ -108,6 +110,43 @@ async def test_the_search_by_vector_does_not_wait_for_the_one_by_keyword(one: Te
     )
 
     assert [passage.source.text for passage in passages] == ["the price of apples"]
+
+
+class KeywordsHang:
+    """A SearchIndex whose keyword search ends only when it is cancelled."""
+
+    def __init__(self, index: SearchIndex) -> None:
+        self._index = index
+        self.running = 0
+        self.begun = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    async def keyword_search(self, *_: Any, **__: Any) -> dict[ChunkKey, float]:
+        self.running += 1
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.running -= 1
+        return {}
+
+
+async def test_a_search_that_fails_leaves_no_statement_running(one: Tenant) -> None:
+    store, _ = await one.indexed("text")
+    index = KeywordsHang(one.ports.index)
+
+    class Failing(FakeEmbedder):
+        async def embed(self, texts: Sequence[str]) -> list[Vector]:
+            await index.begun.wait()
+            raise Unavailable("the orchestrator does not answer")
+
+    query = SearchQuery((store.vector_store_id,), "text", 5)
+    with pytest.raises(Unavailable, match="the orchestrator does not answer"):
+        await search(one.tenant_id, query, index=index, embedder=Failing(), counter=EstimatedTokenCounter())
+
+    assert index.running == 0
 
 
 async def test_a_search_with_a_filter_finds_the_files_that_fit_alone_and_exact_hits_too(one: Tenant) -> None:
