@@ -34,7 +34,7 @@ POLL_SECONDS = 0.25
 SAMPLE_SECONDS = 2.0
 CLIENT = "client (this)"
 MODEL_TEXTS = 128
-EMBED_CALL = 16  # the texts of one call, as retrieval makes them for a large file
+EMBED_CALL = 32  # the texts of one call, as retrieval makes them
 WORDS = sample_document.SOURCE  # the text of the demo's document
 
 

@@ -121,13 +121,7 @@ class IngestionSection(Section):
         le=64,
         description="Files that one process ingests at the same time; of them `PARSER__PROCESSES` are being parsed.",
     )
-    batch_size: int = Field(
-        32,
-        ge=1,
-        le=512,
-        description="Chunks that are embedded by one call and stored together; by two calls of half of them, of a file"
-        " that has more.",
-    )
+    batch_size: int = Field(32, ge=1, le=512, description="Chunks that are embedded by one call and stored together.")
     max_bytes: int = Field(64 * MEGABYTE, ge=1, description="Size of the largest file that is indexed.")
     lease: timedelta = Field(
         timedelta(seconds=30),

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
 
 FILES = ("tokenizer.json", "model.onnx")
 
-# Attention needs memory by the square of the length. Larger batches were not faster, and took twice the memory; a text
-# of another call waits for the end of one.
-MAX_BATCH_TOKENS = 256
+# Attention needs memory by the square of the length. Larger batches were not faster, and took twice the memory.
+MAX_BATCH_TOKENS = 512
 
 
 def check_folder(folder: Path) -> None:

@@ -1,12 +1,8 @@
-"""One run over one attached file: parse, split, embed, store. A kill at any point costs at most one batch.
+"""One run over one attached file: parse, split, embed, store. A kill at any point costs at most one batch."""
 
-A large file is embedded in pieces of half a batch, of which two are not stored yet: the model has work while vectors of
-the piece before are stored and the text of the next one is parsed.
-"""
-
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from chassis.aio import heartbeat, run_claimed
@@ -22,12 +18,11 @@ from retrieval.ingestion.model import (
     KEYWORD_BATCH_SIZE,
     Claim,
     ClaimLost,
-    EmbeddedChunk,
     RunResult,
     RunSummary,
+    SpacesChanged,
     is_transient,
 )
-from retrieval.ingestion.pipeline import Pipeline, Progress
 from retrieval.ingestion.ports import IngestionStore
 from retrieval.parsing.model import FileWarning, IngestionErrorCode, Parser, UnindexableFile
 from retrieval.quotas.model import NO_QUOTAS, Quotas
@@ -44,9 +39,11 @@ class _Yield(Exception):
 
 
 @dataclass(slots=True)
-class _Progress(Progress):
+class _Progress:
     """Of one run. It parses the file from its beginning, so it has all warnings of the file."""
 
+    chunks: int = 0
+    reused: int = 0
     warnings: list[FileWarning] = field(default_factory=list)
 
 
@@ -122,60 +119,49 @@ class Ingestion:
 
     async def _store_chunks(self, claim: Claim, progress: _Progress) -> bool:
         """Store all chunks. Returns whether the file was completed with them."""
-        started = 0
-        quota = self.quotas.of(claim.principal.plan)
-
-        async def add_chunks(claim: Claim, embedded: Sequence[EmbeddedChunk]) -> Claim:
-            return await self.store.add_chunks(claim, embedded, self.lease, quota)
-
-        async with (
-            aclosing(self._pieces(claim, progress.warnings)) as pieces,
-            Pipeline(self.chunk_embedder, claim, add_chunks, progress, min(2, self.batch_size)) as pipeline,
-        ):
-            async for piece, is_all in pieces:
-                if is_all and not claim.chunks:
-                    await self._finish(claim, piece, progress)
+        before = claim.chunks
+        async with aclosing(self._batches(claim, progress.warnings)) as batches:
+            async for batch, is_last in batches:
+                # A file of one batch: one transaction instead of two.
+                completes = is_last and not before + progress.chunks
+                claim = await self._store_batch(claim, batch, progress, completes=completes)
+                if completes:
                     return True
-                if started >= self.yield_after_chunks and self.has_other_tenants(claim.key.tenant_id):
-                    # What is being embedded is paid for, so it is stored before.
-                    await pipeline.drain()
+                if progress.chunks >= self.yield_after_chunks and self.has_other_tenants(claim.key.tenant_id):
                     raise _Yield
-                await pipeline.add(piece)
-                started += len(piece)
-            await pipeline.drain()
         return False
 
-    async def _finish(self, claim: Claim, chunks: Sequence[Chunk], progress: _Progress) -> None:
-        """Complete a file of one batch: one call, and one transaction instead of two."""
+    async def _store_batch(self, claim: Claim, batch: list[Chunk], progress: _Progress, *, completes: bool) -> Claim:
+        """Store the batch, and complete the file with it or not. Returns the claim with the spaces that it has now."""
         quota = self.quotas.of(claim.principal.plan)
+        while True:
+            embedded, reused = await self.chunk_embedder.embed(claim, batch)
+            try:
+                if completes:
+                    await self.store.finish(claim, embedded, progress.warnings, quota)
+                else:
+                    claim = await self.store.add_chunks(claim, embedded, self.lease, quota)
+            except SpacesChanged as changed:
+                claim = replace(claim, space=changed.space, next_space=changed.next_space)
+            else:
+                progress.chunks += len(batch)
+                progress.reused += reused
+                return claim
 
-        async def finish(claim: Claim, embedded: Sequence[EmbeddedChunk]) -> Claim:
-            await self.store.finish(claim, embedded, progress.warnings, quota)
-            return claim
-
-        async with Pipeline(self.chunk_embedder, claim, finish, progress, max_unstored=1) as pipeline:
-            await pipeline.add(chunks)
-            await pipeline.drain()
-
-    async def _pieces(
+    async def _batches(
         self, claim: Claim, warnings: list[FileWarning]
     ) -> AsyncGenerator[tuple[list[Chunk], bool], None]:
-        """The chunks that are not stored yet, half a batch at a time; all of them, and True, when they are fewer."""
-        size = max(1, self.batch_size // 2)
-        waiting: list[Chunk] = []
-        is_all = True
+        """The chunks that are not stored yet, `batch_size` at a time, and whether they are known to be the last."""
+        batch: list[Chunk] = []
         async with aclosing(self._chunks(claim, warnings)) as chunks:
             async for chunk in chunks:
                 if chunk.ordinal >= claim.chunks:
-                    waiting.append(chunk)
-                if len(waiting) < (self.batch_size if is_all else size):
-                    continue
-                is_all = False
-                while len(waiting) >= size:
-                    yield waiting[:size], False
-                    waiting = waiting[size:]
-        if waiting:
-            yield waiting, is_all
+                    batch.append(chunk)
+                if len(batch) == self.batch_size:
+                    yield batch, False
+                    batch = []
+        if batch:
+            yield batch, True
 
     async def _chunks(self, claim: Claim, warnings: list[FileWarning]) -> AsyncGenerator[Chunk, None]:
         splitter = Splitter(self.token_counter, claim.chunking.max_tokens, claim.chunking.overlap_tokens)

@@ -80,7 +80,7 @@ async def test_a_file_becomes_chunks_with_pages_and_is_complete(world: Ingestion
     assert [item.chunk.text for item in row.stored] == PAGES
     assert [item.chunk.page for item in row.stored] == [1, 2, 3, 4, 5, 6, 7]
     assert row.indexed_chunks == 7
-    assert [len(texts) for texts in world.embedder.calls] == [1] * 7
+    assert [len(texts) for texts in world.embedder.calls] == [2, 2, 2, 1]
 
 
 async def test_what_is_left_out_of_a_file_is_stored_once_although_a_run_was_cut(world: IngestionWorld) -> None:
@@ -101,7 +101,7 @@ async def test_a_second_run_has_nothing_to_do(world: IngestionWorld) -> None:
     await world.ingestion().run(key)
 
     assert await world.ingestion().run(key) is None
-    assert len(world.embedder.calls) == 7
+    assert len(world.embedder.calls) == 4
 
 
 async def count_calls_of_a_run() -> int:
@@ -139,7 +139,7 @@ async def test_kills_after_every_batch_are_survived_in_a_row(world: IngestionWor
         try:
             await world.ingestion(embedder=killer.wrap(world.embedder)).run(key)
         except Crash:
-            assert len(world.row(key).stored) == stored + 1
+            assert len(world.row(key).stored) == stored + 2
         world.database.clock.advance(LEASE)
 
     assert [item.chunk.text for item in world.row(key).stored] == PAGES
@@ -358,7 +358,7 @@ async def test_a_large_file_yields_to_other_tenants_and_continues_where_it_stopp
     assert second is not None
     assert (second.result, second.chunks) == (RunResult.COMPLETED, 3)
     assert [item.chunk.text for item in row.stored] == PAGES
-    assert [len(texts) for texts in world.embedder.calls] == [1] * 7
+    assert [len(texts) for texts in world.embedder.calls] == [2, 2, 2, 1]
 
 
 async def test_a_large_file_does_not_yield_to_its_own_tenant(world: IngestionWorld) -> None:
