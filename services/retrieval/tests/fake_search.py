@@ -45,13 +45,14 @@ class FakeSearchIndex:
         filters: Filter | None = None,
         *,
         spaces: Mapping[str, EmbeddingSpace] = FIRST_SPACES,
+        chunks: int = 0,
     ) -> dict[ChunkKey, float]:
         for store in vector_store_ids:
             row = self._database.stores.get((tenant_id, store))
             if row is not None and row.space.number != spaces.get(store, FIRST_SPACE).number:
                 raise StoreSpaceChanged
-        chunks = self._chunks(tenant_id, vector_store_ids, filters, spaces)
-        return best({key: cosine(item.vector, vector) for key, item in chunks.items()}, limit)
+        own = self._chunks(tenant_id, vector_store_ids, filters, spaces)
+        return best({key: cosine(item.vector, vector) for key, item in own.items()}, limit)
 
     async def keyword_search(
         self,

@@ -70,8 +70,9 @@ class SearchIndex(Protocol):
         filters: Filter | None = None,
         *,
         spaces: Mapping[str, EmbeddingSpace] = ...,
+        chunks: int = ...,
     ) -> dict[ChunkKey, float]:
-        """The nearest chunks with their cosines, nearest first.
+        """The nearest chunks with their cosines, nearest first; all of them, or `limit`, where there are `chunks`.
 
         `spaces` are those of the stores, the first space for those that it does not name; all are of one model. Raises
         StoreSpaceChanged when a store has another one by now.
@@ -147,12 +148,16 @@ async def _search(
         return [
             (
                 vector,
-                await index.vector_search(tenant_id, of_model, vector, CANDIDATES, filters, spaces=contents.spaces),
+                await index.vector_search(
+                    *(tenant_id, of_model, vector, CANDIDATES, filters), spaces=contents.spaces, chunks=chunks
+                ),
             )
             for vector in search_vectors(await own.embed(texts_to_embed))
         ]
 
     models = stores_by_model(contents.spaces, embedder)
+    # How many of them are in the stores of each of several models is not known.
+    chunks = contents.chunks if len(models) == 1 else 0
     by_model, by_keyword = await _together(
         [near(*own) for own in models],
         index.keyword_search(tenant_id, stores, query.query, CANDIDATES, filters, chunks=contents.chunks),

@@ -16,8 +16,9 @@ from chassis.ids import new_id
 from chassis.postgres import Database
 from chassis.settings import PostgresSection
 from chassis.testing.postgres import scratch_database
+from pydantic import SecretStr
 from retrieval.embeddings.model import floats_to_vector
-from retrieval.search import filtered
+from retrieval.search import filtered, postgres
 from retrieval.search.conditions import to_condition
 from retrieval.search.filtered import FilteredVectorSearch
 from retrieval.search.indexes_postgres import index_statements
@@ -41,6 +42,11 @@ _BRUTE_FORCE = """
 SELECT c.attachment FROM chunks c JOIN attachments a USING (tenant_id, attachment)
 WHERE c.tenant_id = $1 AND c.vector_store_id = $2 AND (a.attributes ->> 'place')::integer < $3
 ORDER BY (c.embedding <=> $4::real[]::halfvec) + 0, c.attachment LIMIT $5
+"""
+_HIDE_NEAREST = """
+UPDATE attachments SET state = 'in_progress' WHERE tenant_id = $1 AND attachment IN (
+    SELECT attachment FROM chunks WHERE tenant_id = $1 AND vector_store_id = $2
+    ORDER BY (embedding <=> $3::real[]::halfvec) + 0 LIMIT $4)
 """
 
 
@@ -177,7 +183,7 @@ async def test_many_allowed_chunks_are_found_by_the_index_until_there_are_enough
 
 
 async def test_the_index_of_a_store_is_used_though_its_tenant_is_taken_for_a_small_one(filled: Filled) -> None:
-    branch = _VECTOR_SEARCH_IN_STORE.format(parameter=5, vectors="chunks")
+    branch = _VECTOR_SEARCH_IN_STORE.format(parameter=5, vectors="chunks", exactly="")
     statement = f"WITH hidden AS MATERIALIZED ({_HIDDEN_ATTACHMENTS}) {branch}"
 
     plan = await filled.plan(statement, filled.tenant_id, [filled.store], a_query(1), LIMIT, filled.store)
@@ -195,6 +201,25 @@ async def test_the_index_finds_what_a_comparison_of_all_vectors_finds(filled: Fi
         hits += len({key.attachment for key in found} & set(await filled.exact(1_000, a_query(seed))))
 
     assert hits >= 0.95 * 20 * LIMIT
+
+
+async def test_chunks_are_found_where_the_index_gives_up_among_those_that_are_hidden(
+    filled: Filled, section: tuple[PostgresSection, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = section[0].dsn.get_secret_value()
+    early = f"{dsn}{'&' if '?' in dsn else '?'}hnsw.max_scan_tuples=1"
+    query, tenant_id, store = a_query(3), filled.tenant_id, filled.store
+    async with filled.database.tenant(tenant_id) as connection:
+        await connection.execute(_HIDE_NEAREST, tenant_id, store, query, FILES - 20)
+    try:
+        async with Database(section[0].model_copy(update={"dsn": SecretStr(early)}), "retrieval") as database:
+            index = PostgresSearchIndex(database)
+            monkeypatch.setattr(postgres, "_PLANNER_SETTINGS", _PLANNER_SETTINGS.replace("'400'", "'10'"))
+            found = await index.vector_search(tenant_id, [store], floats_to_vector(query), LIMIT, chunks=20)
+    finally:
+        async with filled.database.tenant(tenant_id) as connection:
+            await connection.execute("UPDATE attachments SET state = 'completed' WHERE vector_store_id = $1", store)
+    assert len(found) == LIMIT
 
 
 async def test_a_filtered_keyword_search_reads_the_postings_of_its_words_once(filled: Filled) -> None:

@@ -226,7 +226,7 @@ async def test_a_vector_search_reads_the_chunks_of_its_store(filled: FilledTenan
     vector = floats_to_vector([0.1] * 384)
     in_space = LARGE + SMALL + 2 * ELSEWHERE
     for space, stored in ((EmbeddingSpace(), ALL_FILES), (EmbeddingSpace("fake", SPACE), in_space)):
-        branch = search._VECTOR_SEARCH_IN_STORE.format(parameter=5, vectors=vectors_of(space, vector))
+        branch = search._VECTOR_SEARCH_IN_STORE.format(parameter=5, vectors=vectors_of(space, vector), exactly="")
         statement = f"WITH hidden AS MATERIALIZED ({search._HIDDEN_ATTACHMENTS}) {branch}"
 
         for store, files in ((filled.large, stored), (filled.small, SMALL)):
