@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 from chassis.errors import ArgosyError, Internal
 from chassis.postgres import Database, GroupCommit
+from chassis.postgres.database import STATEMENT_TIMEOUT_SECONDS
 from chassis.telemetry import logger
 
 from orchestrator.jobs import round_statements as round_sql
@@ -37,6 +38,9 @@ from orchestrator.metrics import (
 )
 from orchestrator.reservations.attempts import AttemptsRecord
 
+LARGE_RESULT_BYTES = 1024 * 1024
+LARGE_RESULT_LEASE = timedelta(seconds=2 * STATEMENT_TIMEOUT_SECONDS)
+"""No heartbeat reaches the row while it is stored. If that fails, the job would run, and be paid, again."""
 GROUP_COMMIT_INTERVAL = timedelta(milliseconds=4)
 """Under load, the time from the end of one commit to the next: fewer commits of more jobs."""
 
@@ -201,6 +205,8 @@ class PostgresJobStore(PostgresOffers):
         events: list[OutboxRow] = []
         for place, end in enumerate(unique, 1):
             events += end_to_events(place, end)
+        if large := [end.run for end in unique if _is_large(end)]:
+            await self._fetch(sql.EXTEND_LEASES, *columns(large, 3), LARGE_RESULT_LEASE)
         arguments = (*columns(ends_to_arguments(unique), 18), *event_columns(events))
         try:
             rows = await self._fetch(sql.END, *arguments)
@@ -249,6 +255,10 @@ class _Grouped(Generic[T, R]):
             log.exception("job_write_failed", error=type(error).__name__)
             return Internal("the job could not be stored")
         return result
+
+
+def _is_large(end: RunEnd | WaitingEnd) -> bool:
+    return isinstance(end, RunEnd) and not end.overdue and len(end.job.result or b"") > LARGE_RESULT_BYTES
 
 
 def lease_lost() -> JobLeaseLost:

@@ -139,7 +139,19 @@ UNION ALL
 SELECT a.place, j.cancel_requested_at IS NOT NULL FROM asked AS a JOIN jobs AS j USING (tenant_id, job_id)
 WHERE j.epoch = a.epoch AND j.state = 'running' AND a.place NOT IN (SELECT place FROM locked)
 """
-"""A run whose row is being written, as while a large answer is stored, has its lease, and holds up no other's."""
+"""A run whose row is being written, as while a large answer is stored, holds up no other's lease. It keeps its own:
+that of a large answer is extended before (`EXTEND_LEASES`)."""
+
+EXTEND_LEASES = """
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS a (tenant_id, job_id, epoch)
+), locked AS MATERIALIZED (
+    SELECT j.tenant_id, j.job_id FROM asked AS a JOIN jobs AS j USING (tenant_id, job_id)
+    WHERE j.epoch = a.epoch AND j.state = 'running' ORDER BY j.tenant_id, j.job_id FOR UPDATE OF j
+)
+UPDATE jobs AS j SET due_at = greatest(j.due_at, now() + $4::interval) FROM locked AS l
+WHERE j.tenant_id = l.tenant_id AND j.job_id = l.job_id
+"""
 
 RUNNING = f"""
 SELECT {RUN}, a.place

@@ -13,7 +13,7 @@ from argosy.orchestration.v1.events_pb2 import JobDispatched
 from chassis.postgres import Database
 from orchestrator.jobs.errors import JobIdReused, JobLeaseLost, JobNotClaimable, QueueFull
 from orchestrator.jobs.model import Job, JobKey, JobState, Lane
-from orchestrator.jobs.postgres import PostgresJobStore
+from orchestrator.jobs.postgres import LARGE_RESULT_BYTES, PostgresJobStore
 from orchestrator.jobs.runs import ClaimedJob
 from orchestrator.jobs.settle import completed, returned
 from orchestrator.usage.model import Attempt
@@ -236,6 +236,25 @@ class TestClaim:
         assert [run.job.job_id for run in await store.overdue_runs(10)] == [stored.run.job_id]
         await store.heartbeat("wkr_1", "default", 8, [stored.run, other.run], LEASE)
         assert await store.overdue_runs(10) == []
+
+    async def test_a_lease_is_extended_before_a_large_answer_is_stored(
+        self, store: PostgresJobStore, owner: Any
+    ) -> None:
+        (claimed,) = await running(store)
+        answer = b"1" * (LARGE_RESULT_BYTES + 1)
+        end = completed(await only_run(store, claimed), USED, answer, POLICY, draw())
+        await owner.execute("UPDATE jobs SET due_at = now() WHERE state = 'running'")
+        async with owner.transaction():
+            # As a disk that is slow: the run's row stays locked until the answer is stored, or the statement ends.
+            await owner.execute("LOCK TABLE finished_jobs")
+            ending = asyncio.create_task(store.end_runs([end]))
+            async with asyncio.timeout(2):
+                while await store.overdue_runs(10):
+                    await asyncio.sleep(0.01)
+
+        (job,) = await ending
+        assert isinstance(job, Job)
+        assert job.state is JobState.SUCCEEDED
 
     async def test_runs_of_another_epoch_are_not_saved(self, store: PostgresJobStore) -> None:
         (claimed,) = await running(store)
