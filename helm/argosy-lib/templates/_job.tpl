@@ -26,7 +26,8 @@ A CronJob from the image of the service. Context: that of argosy-lib.job without
 apiVersion: batch/v1
 kind: CronJob
 metadata:
-  name: {{ include "argosy-lib.fullname" . }}-{{ .task }}
+  {{- /* Kubernetes allows 52 characters, as the names of its jobs end with their time. */}}
+  name: {{ printf "%s-%s" (include "argosy-lib.fullname" .) .task | trunc 52 | trimSuffix "-" }}
   labels: {{- include "argosy-lib.labels" . | nindent 4 }}
 spec:
   schedule: {{ .schedule | quote }}

@@ -101,8 +101,9 @@ class Database:
     def tenant(self, tenant_id: str, *, generic_plans: bool = False) -> Transaction:
         """Open a transaction that sees and writes the rows of one tenant only.
 
-        With `generic_plans` a statement is planned once on each connection and not for each of its values. Raises
-        `InvalidRequest` for a malformed id, `Unavailable` when Postgres does not answer.
+        With `generic_plans` a statement is planned without regard to its values: once on each connection, or at each
+        call behind a pooler that keeps no statements. Raises `InvalidRequest` for a malformed id, `Unavailable` when
+        Postgres does not answer.
         """
         if TENANT.fullmatch(tenant_id) is None:
             raise InvalidRequest("the tenant id is malformed", param="tenant_id")
