@@ -61,13 +61,12 @@ _FORMS: Final = (
         ),
         "how to ",
     ),
-    (re.compile(rf"^how (?:can|could|do|does|should) {_SUBJECT} (?=\w)"), "how to "),
-    (re.compile(rf"^how (?:can|could|do|does|should) not {_SUBJECT} (?=\w)"), "how to not "),
-    # How much and how long: `can` asks for a limit, `should` for advice.
-    (
-        re.compile(rf"^(?:for )?(how (?:long|often|much|many [a-z]+|much [a-z]+)) (?:do|should) {_SUBJECT} "),
-        r"\1 should i ",
-    ),
+    # Not `how do we`: `how do we die` and `how do we get cancer` ask for no way to do it.
+    (re.compile(rf"^how (?:(?:can|could|should) {_SUBJECT}|do i|does one) (?=\w)"), "how to "),
+    (re.compile(rf"^how (?:(?:can|could|should) not {_SUBJECT}|do not i|does not one) (?=\w)"), "how to not "),
+    # How much and how long: `can` asks for a limit, `should` for advice, `do` for what is.
+    (re.compile(r"^for (?=how (?:long|often|much|many)\b)"), ""),
+    (re.compile(rf"^(how (?:long|often|much|many [a-z]+|much [a-z]+)) should {_SUBJECT} "), r"\1 should i "),
     (re.compile(r"^(?:what|which) ([a-z]+s) (?:do|does) (.+) have[ ?.]*$"), r"what are the \1 of \2"),
     (re.compile(r"^how many ([a-z]+) (?:do|does) (.+) have[ ?.]*$"), r"how many \1 are in \2"),
     (re.compile(r"\b(is|are) there (?=in\b)"), r"\1 "),
